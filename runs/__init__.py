@@ -1,0 +1,24 @@
+"""From a list of checkpoints to a finished store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runs.jobs import run
+    from runs.measures import measure
+    from runs.store import open_store
+
+__all__ = ["measure", "open_store", "run"]
+
+_HOMES = {"run": "runs.jobs", "measure": "runs.measures", "open_store": "runs.store"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `phasescope --help` should not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'runs' has no attribute {name!r}")
+    from importlib import import_module
+
+    import_module("runs.accessor")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,253 @@
+"""The claim loop: take a checkpoint nobody works on, capture what it lacks, write it down, go on."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from runs.capture import capture_set
+from runs.errors import CheckpointError, InputError
+from runs.leases import Lease
+from runs.loading import LoadedModel, load_model, quiet_transformers, self_check, weights_digest
+from runs.plan import Plan
+from runs.products import PRODUCTS
+from runs.products.base import Arrays
+from runs.series import Checkpoint
+from runs.visits import VISITS
+from runs.writing import DONE, FAILED, StoreWriter, digest
+
+_POLL = 0.5
+_NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something a progress display may show: `kind` is start, advance, done or failed."""
+
+    kind: str
+    checkpoint: str = ""
+    samples: int = 0
+    detail: str = ""
+
+
+Report = Callable[[Event], None]
+
+
+@dataclass
+class Worker:
+    """One process at work on one store.
+
+    Attributes
+    ----------
+    plan, writer
+        What to do and where to write it.
+    report
+        Receives events.
+    retry : bool
+        Whether failed cells are tried again, once.
+    parent : int or None
+        Process whose death ends the loop between checkpoints.
+    """
+
+    plan: Plan
+    writer: StoreWriter
+    report: Report = lambda _: None
+    retry: bool = False
+    parent: int | None = None
+    _micro_batch: int | None = None
+    _checked: bool = False
+    _tried: set[str] = field(default_factory=set)
+
+    def run(self) -> None:
+        """Walk the series until every cell is done, failed, or in nobody's hands but the dead's.
+
+        Raises
+        ------
+        InputError
+            If the store cannot be written or the architecture fails its self-check.
+        """
+        self._micro_batch = self.plan.recipe.capture.micro_batch
+        # What is alive now stays alive: the collection after each checkpoint need not look at it.
+        gc.freeze()
+        try:
+            with quiet_transformers():
+                while self._pass():
+                    time.sleep(_POLL)
+        finally:
+            gc.unfreeze()
+
+    def _pass(self) -> bool:
+        """Go once through the series; True if somebody else still holds a cell."""
+        others = False
+        for checkpoint in self.plan.series.checkpoints:
+            if self.parent is not None and os.getppid() != self.parent:
+                return False
+            wanted = self._wanted(checkpoint)
+            if not wanted:
+                continue
+            with self._claim(checkpoint, wanted) as claims:
+                others |= not claims
+                # Somebody may have finished between the look and the claim.
+                still = set(self._wanted(checkpoint)) if claims else set()
+                claims = {label: lease for label, lease in claims.items() if label in still}
+                if claims:
+                    self._visit(checkpoint, claims)
+        return others
+
+    def _wanted(self, checkpoint: Checkpoint) -> list[str]:
+        status = self.writer.cells("status")
+        row = self.writer.labels().index(checkpoint.label)
+        products = self.writer.products()
+        again = self.retry and checkpoint.label not in self._tried
+        finished = (DONE,) if again else (DONE, FAILED)
+        return [
+            label
+            for label in self.plan.layouts
+            if status[row, products.index(label)] not in finished
+        ]
+
+    @contextmanager
+    def _claim(self, checkpoint: Checkpoint, wanted: Sequence[str]) -> Iterator[dict[str, Lease]]:
+        """Leases on the cells, all or none: the first one decides who has the checkpoint."""
+        with ExitStack() as stack:
+            claims: dict[str, Lease] = {}
+            for label in wanted:
+                lease = self.writer.claim(f"{checkpoint.label}:{label}")
+                if not lease.acquire():
+                    break
+                claims[label] = stack.enter_context(lease)
+            yield claims if len(claims) == len(wanted) else {}
+
+    def _visit(self, checkpoint: Checkpoint, claims: dict[str, Lease]) -> None:
+        self._tried.add(checkpoint.label)
+        started = time.monotonic()
+        total = sum(
+            self.plan.specs[name].inputs.samples for name in {c.split("/")[0] for c in claims}
+        )
+        self.report(Event("start", checkpoint.label, total))
+        try:
+            weights = weights_digest(checkpoint.path)
+            self._same_weights(checkpoint, weights)
+            capture = self.plan.recipe.capture
+            loaded = load_model(checkpoint.path, dtype=capture.dtype, device=capture.device)
+            self._check(checkpoint, loaded)
+            results = self._capture(checkpoint, loaded, list(claims))
+        except (InputError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # one checkpoint's fault must not stop the others
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            reason = str(error) if isinstance(error, CheckpointError) else f"{error!r:.500}"
+            for label, lease in claims.items():
+                if lease.held():
+                    self.writer.set_cell(label, checkpoint.label, error=reason, status=FAILED)
+            self.report(Event("failed", checkpoint.label, detail=reason))
+            return
+        finally:
+            gc.collect()
+        seconds = time.monotonic() - started
+        for label, arrays in results.items():
+            self.writer.write(label, checkpoint.label, arrays)
+            if claims[label].held():
+                self.writer.set_cell(
+                    label,
+                    checkpoint.label,
+                    error="",
+                    seconds=seconds,
+                    digest=weights,
+                    attempt=self._attempt(label, weights),
+                    status=DONE,
+                )
+        self.report(Event("done", checkpoint.label))
+
+    def _attempt(self, label: str, weights: str) -> str:
+        """Names a cell's content: what decided it, and which weights."""
+        name = label.split("/")[0]
+        keys = ("architecture", "dtype", "block", f"inputs {name}", f"product {label}")
+        return digest([weights, *(self.plan.identity[key] for key in keys)])
+
+    def _same_weights(self, checkpoint: Checkpoint, weights: str) -> None:
+        row = self.writer.labels().index(checkpoint.label)
+        known = {str(d) for d in self.writer.cells("digest")[row] if str(d)}
+        if known - {weights}:
+            raise CheckpointError(
+                f"{checkpoint.path}: the weights are not those captured before; put them back, or "
+                "capture into another store"
+            )
+
+    def _check(self, checkpoint: Checkpoint, loaded: LoadedModel) -> None:
+        if loaded.shape != self.plan.shape:
+            raise CheckpointError(
+                f"{checkpoint.path}: is {loaded.shape}, the series is {self.plan.shape}"
+            )
+        if not self._checked:
+            self_check(loaded)
+            self._checked = True
+
+    def _capture(
+        self, checkpoint: Checkpoint, loaded: LoadedModel, labels: Sequence[str]
+    ) -> dict[str, Arrays]:
+        while True:
+            try:
+                return {
+                    label: arrays
+                    for name in self.plan.specs
+                    for label, arrays in self._capture_one(
+                        name, loaded, [c for c in labels if c.split("/")[0] == name]
+                    ).items()
+                }
+            except (MemoryError, RuntimeError) as error:
+                size = self._micro_batch or self.plan.recipe.capture.block
+                if not _is_memory(error):
+                    raise
+                if size == 1:
+                    raise CheckpointError(
+                        "memory ran out with one sample at a time; shorten `length` or use a "
+                        "narrower `capture.dtype`"
+                    ) from None
+                self._micro_batch = size // 2
+                self.report(
+                    Event(
+                        "start",
+                        checkpoint.label,
+                        detail=f"out of memory: now {size // 2} samples at a time",
+                    )
+                )
+
+    def _capture_one(
+        self, name: str, loaded: LoadedModel, labels: Sequence[str]
+    ) -> dict[str, Arrays]:
+        spec = self.plan.specs[name]
+        products = [c for c in labels if c.split("/")[1] in PRODUCTS]
+        collectors = {
+            c: PRODUCTS[c.split("/")[1]].collector(spec, loaded.unembedding) for c in products
+        }
+        if collectors:
+            capture_set(
+                loaded,
+                spec.inputs,
+                list(collectors.values()),
+                block=spec.capture.block,
+                micro_batch=self._micro_batch,
+                advance=lambda n: self.report(Event("advance", samples=n)),
+            )
+        results = {label: collector.finish() for label, collector in collectors.items()}
+        for label in labels:
+            if label not in collectors:
+                found = VISITS[label.split("/")[1]].function(loaded, spec.inputs, spec.capture)
+                results[label] = {str(k): np.asarray(v.values) for k, v in found.items()}
+        return results
+
+
+def _is_memory(error: BaseException) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
+        sign in str(error).lower() for sign in _NO_MEMORY
+    )

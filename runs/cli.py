@@ -1,0 +1,178 @@
+"""The command line: exit 0 done, 1 some checkpoints failed, 2 bad input."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from runs.errors import PhasescopeError
+
+if TYPE_CHECKING:
+    from runs.jobs import Outcome
+
+app = typer.Typer(
+    name="phasescope",
+    help="See how the inside of a language model changes while it trains.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Recipe = Annotated[Path, typer.Argument(help="The recipe, a TOML file.")]
+Store = Annotated[Path, typer.Argument(help="The store, a Zarr folder.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes that capture, one model each.")]
+Retry = Annotated[bool, typer.Option("--retry", help="Try checkpoints that failed before again.")]
+
+
+def main() -> None:
+    """Run the command line; one clear line for what a user can mend, never a traceback."""
+    try:
+        app()
+    except PhasescopeError as error:
+        _complain(str(error), 2)
+    except KeyboardInterrupt:
+        _complain("stopped; what is captured is kept, the same command goes on from there", 130)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _complain(f"{place}{error.strerror or error}", 2)
+    except Exception as error:
+        if os.environ.get("PHASESCOPE_DEBUG"):
+            raise
+        _complain(
+            f"a fault of phasescope's own: {error!r:.300}; "
+            "PHASESCOPE_DEBUG=1 shows where. Please report it",
+            70,
+        )
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("out/demo"),
+    workers: Workers = 1,
+) -> None:
+    """Train a small model, capture its checkpoints, draw its phases, write the report."""
+    from runs.demo import make_demo
+
+    console = Console()
+    _finish(make_demo(out, workers=workers, console=console), console)
+
+
+@app.command()
+def plan(recipe: Recipe) -> None:
+    """Say what a run would do, before anything is loaded."""
+    from runs.plan import make_plan
+    from runs.recipe import load_recipe
+    from runs.screens import show_plan
+
+    show_plan(make_plan(load_recipe(recipe)), Console())
+
+
+@app.command()
+def run(recipe: Recipe, workers: Workers = 1, retry: Retry = False) -> None:
+    """Capture what is missing, compute what is not current, find phases."""
+    from runs.jobs import execute
+    from runs.recipe import load_recipe
+
+    console = Console()
+    _finish(execute(load_recipe(recipe), workers=workers, retry=retry, console=console), console)
+
+
+@app.command()
+def status(store: Store) -> None:
+    """Show which products of which checkpoints are there, and why others are not."""
+    from runs.screens import show_status
+    from runs.store import open_store
+
+    show_status(open_store(store), Console())
+
+
+@app.command()
+def measure(
+    store: Store,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Measures, NAME or NAME/CONVENTION; default all.")
+    ] = None,
+) -> None:
+    """Compute measures and phases, and keep them in the store."""
+    from runs.catalogue import MEASURES
+    from runs.jobs import compute
+    from runs.measures import find_row
+    from runs.phases import write_phases
+    from runs.recipe import PhasesTable
+
+    rows = [row for row in MEASURES.values() if row.default]
+    if names:
+        rows = [find_row(n, c or None) for n, _, c in (entry.partition("/") for entry in names)]
+    console = Console()
+    done = compute(store, rows, console)
+    write_phases(store, PhasesTable())
+    console.print(f"{len(done)} measures computed, {store}", soft_wrap=True)
+
+
+@app.command()
+def figures(
+    store: Store,
+    names: Annotated[list[str] | None, typer.Argument(help="Figures; default all.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default beside the store.")] = None,
+) -> None:
+    """Draw figures as PNG, SVG and PDF, each with its table and provenance."""
+    from runs.drawing import draw_figures
+
+    console = Console()
+    folder = out or store.parent / "figures"
+    for path in draw_figures(store, folder, names, console):
+        console.print(str(path), soft_wrap=True)
+
+
+@app.command()
+def report(
+    store: Store,
+    out: Annotated[Path | None, typer.Option(help="The page; default beside the store.")] = None,
+) -> None:
+    """Write one self-contained HTML page with figures, tables, recipe and warnings."""
+    from runs.drawing import write_report
+
+    console = Console()
+    console.print(str(write_report(store, out, console)), soft_wrap=True)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="measures, figures or series.")] = "measures",
+) -> None:
+    """List what the suite can compute, draw or walk."""
+    from runs.screens import show_list
+
+    show_list(what, Console())
+
+
+def _finish(outcome: Outcome, console: Console) -> None:
+    if outcome.failed:
+        table = Table(
+            "checkpoint", "why it failed", title="Failed checkpoints", title_justify="left"
+        )
+        for label, reason in outcome.failed.items():
+            table.add_row(label, reason)
+        console.print(table)
+    console.print(
+        f"{outcome.captured} checkpoints captured, {len(outcome.measured)} measures computed, "
+        f"{len(outcome.failed)} checkpoints failed: {outcome.store}",
+        soft_wrap=True,
+    )
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+def _complain(line: str, code: int) -> None:
+    sys.stderr.write(f"phasescope: {' '.join(line.split())}\n")
+    sys.exit(code)
+
+
+__all__ = ["app", "main"]

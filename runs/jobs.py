@@ -1,0 +1,233 @@
+"""A whole run: plan, capture by one process or several, measures, phases."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from rich.console import Console
+
+from runs.catalogue import MEASURES, Row
+from runs.claims import Event, Worker
+from runs.errors import InputError, PhasescopeError
+from runs.measures import find_row, is_current, keep, measure_dataset, sets_for
+from runs.phases import write_phases
+from runs.plan import Plan, make_plan
+from runs.products import PRODUCTS
+from runs.progress import CaptureProgress, simple_bar
+from runs.recipe import Recipe, load_recipe
+from runs.store import open_store
+from runs.writing import DONE, FAILED, StoreWriter
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did.
+
+    Attributes
+    ----------
+    store : Path
+    captured : int
+        Checkpoints that got at least one new cell.
+    measured : tuple of str
+        Measures computed, as `NAME/CONVENTION/SET`; current ones are not computed again.
+    failed : dict of str to str
+        Checkpoints with a failed cell, and the reason.
+    """
+
+    store: Path
+    captured: int
+    measured: tuple[str, ...]
+    failed: dict[str, str]
+
+
+def run(recipe: str | Path, *, workers: int = 1) -> xr.DataTree:
+    """Do what a recipe says and open the store.
+
+    Parameters
+    ----------
+    recipe
+        A TOML file.
+    workers
+        Processes that capture, one model each.
+
+    Returns
+    -------
+    xarray.DataTree
+
+    Raises
+    ------
+    InputError
+        If the recipe, what it names, or the store cannot be used.
+    """
+    return open_store(execute(load_recipe(recipe), workers=workers, console=Console()).store)
+
+
+def execute(
+    recipe: Recipe, *, workers: int = 1, retry: bool = False, console: Console | None = None
+) -> Outcome:
+    """Capture what is missing, then compute what is not current.
+
+    Parameters
+    ----------
+    recipe
+        From `load_recipe`.
+    workers
+        Processes that capture. Each loads one model, so memory grows with them.
+    retry
+        Whether cells that failed before are tried again.
+    console
+        Where progress is drawn; quiet by default.
+
+    Returns
+    -------
+    Outcome
+    """
+    console = console or Console(quiet=True)
+    plan = make_plan(recipe)
+    rows = wanted_rows(recipe)
+    writer = StoreWriter(recipe.store)
+    prepare(plan, writer)
+    missing = missing_checkpoints(plan, writer, retry=retry)
+    if missing:
+        plan.require_disk(len(missing) * len(plan.layouts))
+        samples = sum(spec.inputs.samples for spec in plan.specs.values())
+        with CaptureProgress(len(missing), samples, console) as progress:
+            if workers > 1:
+                _capture_together(plan, workers, retry, progress)
+            Worker(plan, writer, progress, retry=retry and workers == 1).run()
+    measured = compute(recipe.store, rows, console)
+    write_phases(recipe.store, recipe.phases)
+    after = set(missing) & set(missing_checkpoints(plan, writer, retry=True))
+    return Outcome(recipe.store, len(missing) - len(after), measured, failures(writer))
+
+
+def prepare(plan: Plan, writer: StoreWriter) -> None:
+    """Check identity and lay out sets, checkpoints and products; a no-op where they are there."""
+    writer.remember(name=plan.recipe.name, recipe=plan.recipe.text, identity=plan.identity)
+    writer.add_checkpoints(plan.series.checkpoints)
+    for spec in plan.specs.values():
+        writer.add_set(spec)
+    for label, layout in plan.layouts.items():
+        name, product = label.split("/")
+        spec = plan.specs[name]
+        coordinates: dict[str, Any] = (
+            PRODUCTS[product].coordinates(spec)
+            if product in PRODUCTS
+            else {
+                "block": (("block",), np.arange(1, spec.shape.blocks + 1)),
+                "head": (("head",), np.arange(spec.shape.heads)),
+            }
+        )
+        writer.add_product(label, layout, coordinates)
+
+
+def missing_checkpoints(plan: Plan, writer: StoreWriter, *, retry: bool = False) -> list[str]:
+    """Labels of the series' checkpoints with a cell still to be captured."""
+    finished = (DONE,) if retry else (DONE, FAILED)
+    rows = {label: i for i, label in enumerate(writer.labels())}
+    products = writer.products()
+    columns = [products.index(label) for label in plan.layouts]
+    status = writer.cells("status")[:, columns]
+    lacking: list[bool] = (~np.isin(status, finished)).any(axis=1).tolist()
+    behind = {label for label, row in rows.items() if bool(lacking[row])}
+    return [c.label for c in plan.series.checkpoints if c.label in behind]
+
+
+def failures(writer: StoreWriter) -> dict[str, str]:
+    """Checkpoints with a failed cell, and the first reason."""
+    status, errors = writer.cells("status"), writer.cells("error")
+    found = {}
+    for row, label in enumerate(writer.labels()):
+        reasons = [str(e) for e in errors[row][status[row] == FAILED]]
+        if reasons:
+            found[label] = reasons[0]
+    return found
+
+
+def wanted_rows(recipe: Recipe) -> list[Row]:
+    """Catalogue rows a recipe asks for: `name` or `name/convention`; by default all default ones."""
+    if recipe.measures.names is None:
+        return [row for row in MEASURES.values() if row.default]
+    found: list[Row] = []
+    for entry in recipe.measures.names:
+        name, _, convention = entry.partition("/")
+        try:
+            found.append(find_row(name, convention or None))
+        except InputError as error:
+            raise InputError(f"{recipe.source}: key `measures.names`: {error}") from None
+    return found
+
+
+def compute(path: Path, rows: list[Row], console: Console) -> tuple[str, ...]:
+    """Compute and keep every row that is not current; returns what was computed."""
+    tree = open_store(path)
+    todo = [
+        (row, name)
+        for row in rows
+        for name in sets_for(tree, row)
+        if not is_current(tree, row, name)
+    ]
+    done = []
+    with simple_bar(console) as bar:
+        task = bar.add_task("measure", total=len(todo), note="", visible=bool(todo))
+        for row, name in todo:
+            bar.update(task, note=f"{row.name} · {row.convention}")
+            result = measure_dataset(tree, row, name)
+            if all(result.sizes.values()):
+                keep(path, row, result)
+                done.append(f"{row.name}/{row.convention}/{name}")
+            bar.update(task, advance=1)
+        bar.update(task, note="")
+    return tuple(done)
+
+
+def _capture_together(
+    plan: Plan, workers: int, retry: bool, progress: Callable[[Event], None]
+) -> None:
+    """Run the claim loop in several processes; what a dead one leaves, the caller finishes."""
+    context = multiprocessing.get_context("spawn")
+    events: Any = context.Queue()
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    processes = [
+        context.Process(
+            target=_work, args=(plan.recipe, retry, threads, os.getpid(), events), daemon=True
+        )
+        for _ in range(workers)
+    ]
+    for process in processes:
+        process.start()
+    fatal = ""
+    while any(p.is_alive() for p in processes) or not events.empty():
+        try:
+            event: Event = events.get(timeout=0.2)
+        except queue.Empty:
+            continue
+        if event.kind == "fatal":
+            fatal = fatal or event.detail
+        else:
+            progress(event)
+    for process in processes:
+        process.join()
+    if fatal:
+        raise InputError(fatal)
+
+
+def _work(recipe: Recipe, retry: bool, threads: int, parent: int, events: Any) -> None:
+    torch.set_num_threads(threads)
+    try:
+        plan = make_plan(recipe)
+        writer = StoreWriter(recipe.store)
+        Worker(plan, writer, events.put, retry=retry, parent=parent).run()
+    except PhasescopeError as error:
+        events.put(Event("fatal", detail=str(error)))
+    except KeyboardInterrupt:
+        pass

@@ -1,0 +1,260 @@
+"""Measures: from a store to labelled numbers, lazily, and kept by lineage."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import xarray as xr
+import zarr
+from threadpoolctl import threadpool_limits
+
+from runs.catalogue import LEVEL, MEASURES, Pair, Read, Row
+from runs.errors import InputError
+from runs.writing import DONE, StoreWriter, digest, named_errors
+
+_COORDINATES = ("step", "tokens", "branch", "layer_name")
+
+
+def find_row(name: str, convention: str | None = None) -> Row:
+    """The catalogue row of a measure; the first convention unless one is named.
+
+    Raises
+    ------
+    InputError
+        If there is none; the line names the nearest.
+    """
+    names = list(dict.fromkeys(n for n, _ in MEASURES))
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(names)}"
+        raise InputError(f"no measure `{name}`; {hint}")
+    conventions = [c for n, c in MEASURES if n == name]
+    if convention is None:
+        convention = conventions[0]
+    if convention not in conventions:
+        raise InputError(
+            f"measure `{name}` has no convention `{convention}`; it has {', '.join(conventions)}"
+        )
+    return MEASURES[name, convention]
+
+
+def sets_for(tree: xr.DataTree, row: Row) -> list[str]:
+    """Sets of a store that have everything a row reads."""
+    if "sets" not in tree.children:
+        return []
+    wanted = [read.variable for read in row.reads]
+    return [
+        name
+        for name, node in tree["sets"].children.items()
+        if all(_has(node, variable) for variable in wanted)
+    ]
+
+
+def measure(
+    tree: xr.DataTree,
+    name: str,
+    *,
+    convention: str | None = None,
+    set: str | None = None,
+    persist: bool = False,
+) -> xr.DataArray:
+    """One measure over a whole series.
+
+    Parameters
+    ----------
+    tree
+        From `open_store`.
+    name, convention
+        A row of the catalogue (`phasescope list measures`); by default its first convention.
+    set
+        Which set of inputs; by default the first that has what the measure reads.
+    persist
+        Compute now and keep the result in the store's `/measures`.
+
+    Returns
+    -------
+    xarray.DataArray
+        The value over (checkpoint, …) with `standard_error`, `lower` and `upper` as coordinates where the
+        measure has an interval; its attributes name convention, unit, source and interval. Lazy, unless
+        it was kept by an earlier run and nothing it depends on has changed.
+
+    Raises
+    ------
+    InputError
+        If the measure, convention or set is unknown, or the product it reads was not captured.
+    """
+    row = find_row(name, convention)
+    result = measure_dataset(tree, row, _choose_set(tree, row, set))
+    if persist:
+        keep(Path(tree.attrs["path"]), row, result)
+    others = [n for n in result.data_vars if n != "value"]
+    return result.set_coords(others)["value"].rename(name).assign_attrs(result.attrs)
+
+
+def measure_dataset(tree: xr.DataTree, row: Row, name: str) -> xr.Dataset:
+    """A row's outputs for one set: from the store if they are current, else lazy."""
+    lineage = lineage_of(tree, row, name)
+    path = f"measures/{row.name}/{row.convention}/{name}"
+    if _at(tree, path) and tree[path].attrs.get("lineage") == lineage:
+        return tree[path].to_dataset().drop_attrs(deep=False).assign_attrs(tree[path].attrs)
+    found = _apply_pair(tree, row, name) if isinstance(row, Pair) else _apply(tree, row, name)
+    inputs = tree[f"sets/{name}/inputs"].attrs.get("description", "")
+    return found.assign_attrs(
+        measure=row.name,
+        convention=row.convention,
+        unit=row.unit,
+        source=row.source,
+        set=name,
+        level=LEVEL,
+        interval=row.interval,
+        inputs=_described(tree, row, name, str(inputs)),
+        lineage=lineage,
+    )
+
+
+def lineage_of(tree: xr.DataTree, row: Row, name: str) -> str:
+    """Digest of everything a result depends on: row, version and every captured cell it reads."""
+    checkpoints = tree["checkpoints"].to_dataset()
+    products = sorted({f"{name}/{read.variable.split('/')[0]}" for read in row.reads})
+    cells = []
+    for product in products:
+        if product in checkpoints["product"].values:
+            column = checkpoints.sel(product=product)
+            done = column["status"].values == DONE
+            cells += [product, *column["checkpoint"].values[done], *column["attempt"].values[done]]
+    return digest([row.name, row.convention, row.version, name, [str(c) for c in cells]])
+
+
+def is_current(tree: xr.DataTree, row: Row, name: str) -> bool:
+    """Whether the store already keeps a row's result for the cells it has now."""
+    path = f"measures/{row.name}/{row.convention}/{name}"
+    return _at(tree, path) and tree[path].attrs.get("lineage") == lineage_of(tree, row, name)
+
+
+def keep(path: Path, row: Row, result: xr.Dataset) -> xr.Dataset:
+    """Compute a result and write it into the store's `/measures`; returns it in memory."""
+    # One BLAS thread each: Dask's threads already fill the cores.
+    with threadpool_limits(1), dask.config.set(scheduler="threads"):
+        loaded = result.compute()
+    write_node(path, f"measures/{row.name}/{row.convention}/{loaded.attrs['set']}", loaded)
+    return loaded
+
+
+def write_node(path: Path, node: str, dataset: xr.Dataset) -> None:
+    """Write a small dataset as one group; its attribute `complete` comes last."""
+    plain = dataset.drop_attrs(deep=False)
+    for name in plain.variables:
+        if plain[name].dtype.kind == "U":
+            plain[name] = plain[name].astype(object)
+    plain = plain.drop_encoding()
+    with named_errors(path), StoreWriter(path).claim("store").wait():
+        plain.to_zarr(path, group=node, mode="w", zarr_format=3, consolidated=False)
+        group = zarr.open_group(path, path=node, mode="r+")
+        group.attrs.update({**dataset.attrs, "complete": True})
+
+
+def _apply(tree: xr.DataTree, row: Row, name: str) -> xr.Dataset:
+    arrays = [_variable(tree, name, read) for read in row.reads]
+    return _ufunc(row, arrays, [read.core for read in row.reads])
+
+
+def _apply_pair(tree: xr.DataTree, row: Pair, name: str) -> xr.Dataset:
+    mine = [_variable(tree, name, read) for read in row.reads]
+    parts = []
+    branches = mine[0]["branch"].values
+    for branch in dict.fromkeys(branches):
+        rows = np.flatnonzero(branches == branch)
+        other = rows[-1:] if row.others == "final" else rows
+        ones = [_of(a, rows) for a in mine]
+        others = [
+            _of(a, other).drop_vars(["step", "tokens", "branch"], errors="ignore") for a in mine
+        ]
+        others = [a.rename(checkpoint="other") if "checkpoint" in a.dims else a for a in others]
+        parts.append(_ufunc(row, [*ones, *others], [read.core for read in row.reads] * 2))
+    if row.others == "final":
+        parts = [part.isel(other=0) for part in parts]
+    return xr.concat(parts, "checkpoint", join="outer", coords="minimal", compat="override")
+
+
+def _of(array: xr.DataArray, rows: Any) -> xr.DataArray:
+    return array.isel(checkpoint=rows) if "checkpoint" in array.dims else array
+
+
+def _ufunc(row: Row, arrays: list[xr.DataArray], cores: Iterable[tuple[str, ...]]) -> xr.Dataset:
+    sizes = {d: s for array in arrays for d, s in array.sizes.items()}
+    if row.core == ("rank",):
+        sizes["rank"] = sizes["feature"]
+    count = len(row.outputs)
+    found = xr.apply_ufunc(
+        row.function,
+        *arrays,
+        input_core_dims=[list(core) for core in cores],
+        output_core_dims=[list(row.core)] * count,
+        vectorize=True,
+        dask="parallelized",
+        output_dtypes=[np.float64] * count,
+        dask_gufunc_kwargs={
+            "output_sizes": {d: sizes[d] for d in row.core},
+            "allow_rechunk": True,
+        },
+        keep_attrs="drop",
+    )
+    outputs = (found,) if count == 1 else found
+    result = xr.Dataset(dict(zip(row.outputs, outputs, strict=True)))
+    for name in _COORDINATES:
+        for array in arrays:
+            if name in array.coords and set(array[name].dims) <= set(result.dims):
+                result = result.assign_coords({name: array[name].variable})
+                break
+    if "rank" in row.core:
+        result = result.assign_coords(rank=np.arange(1, sizes["rank"] + 1))
+    wanted = {*_COORDINATES, *result.dims, "other"}
+    return result.drop_vars([c for c in result.coords if c not in wanted])
+
+
+def _variable(tree: xr.DataTree, name: str, read: Read) -> xr.DataArray:
+    node, variable = read.variable.split("/")
+    array = tree[f"sets/{name}/{node}"].to_dataset()[variable]
+    return array.sel(dict(read.select)) if read.select else array
+
+
+def _has(node: xr.DataTree, variable: str) -> bool:
+    product, name = variable.split("/")
+    return product in node.children and name in node[product].to_dataset().variables
+
+
+def _at(tree: xr.DataTree, path: str) -> bool:
+    node = tree
+    for part in path.split("/"):
+        if part not in node.children:
+            return False
+        node = node.children[part]
+    return True
+
+
+def _choose_set(tree: xr.DataTree, row: Row, name: str | None) -> str:
+    possible = sets_for(tree, row)
+    if name is None and possible:
+        return possible[0]
+    if name in possible:
+        return str(name)
+    products = sorted({read.variable.split("/")[0] for read in row.reads} - {"points", "inputs"})
+    there = f"set `{name}`" if name else "any set"
+    raise InputError(
+        f"measure `{row.name}` reads {', '.join(products)}, which {there} of this store does not have; "
+        "add it to `capture.products` or `capture.visits` and run again"
+    )
+
+
+def _described(tree: xr.DataTree, row: Row, name: str, inputs: str) -> str:
+    if row.reads[0].variable != "hidden/hidden":
+        return inputs
+    hidden = tree[f"sets/{name}/hidden"].to_dataset()
+    points = tree[f"sets/{name}/points"].to_dataset()
+    samples = int(points["last"].values.sum())
+    return f"{inputs}; last tokens, N/d = {samples / hidden.sizes['feature']:.1f}"

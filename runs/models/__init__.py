@@ -1,0 +1,8 @@
+"""Small models trained here, on text that installs as a package: a real training run in minutes.
+
+* `corpus`: the speeches, which of them are held out, and held-out documents as JSON lines.
+* `tokenizer`: a byte-level BPE tokenizer trained on the training speeches.
+* `neox`: the model, its learning rate, its data order and the steps at which it is kept.
+* `pretrain`: the run itself: resumable, cached, byte for byte the same after any interruption.
+* `atomic`: files and folders that are there whole or not at all.
+"""

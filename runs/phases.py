@@ -1,0 +1,138 @@
+"""Phases of every branch, from the measures in a store."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from geometry.excursions import excursion
+from geometry.phases import Phases, change_points
+
+from runs.measures import write_node
+from runs.recipe import PhasesTable
+from runs.store import open_store
+from runs.writing import digest
+
+VERSION = 1
+CURVES = {"log_rankme": ("rankme", "li2025"), "alpha": ("alpha_req", "li2025")}
+
+
+def write_phases(path: Path, options: PhasesTable) -> None:
+    """Find and keep the phases of every set and branch that has RankMe and α of the final layer.
+
+    Parameters
+    ----------
+    path
+        The store.
+    options
+        How change points are looked for.
+    """
+    tree = open_store(path)
+    measures = tree["measures"].children if "measures" in tree.children else {}
+    if not all(name in measures for name, _ in CURVES.values()):
+        return
+    for name in tree["measures/rankme/li2025"].children:
+        data = {
+            curve: tree[f"measures/{measure}/{convention}/{name}"].to_dataset()
+            for curve, (measure, convention) in CURVES.items()
+        }
+        lineage = digest(
+            [VERSION, options.model_dump(), *(d.attrs["lineage"] for d in data.values())]
+        )
+        for branch in np.unique(data["alpha"]["branch"].values):
+            node = f"phases/{name}/{branch}"
+            if _current(tree, node) == lineage:
+                continue
+            found = find_phases(data, str(branch), options)
+            write_node(path, node, found.assign_attrs(lineage=lineage, set=name))
+
+
+def find_phases(data: dict[str, xr.Dataset], branch: str, options: PhasesTable) -> xr.Dataset:
+    """Change points of ln RankMe and α of the final layer along one branch, and RankMe's excursions.
+
+    Parameters
+    ----------
+    data
+        `log_rankme`: the rankme/li2025 measure; `alpha`: alpha_req/li2025.
+    branch
+        Which branch.
+    options
+        Number of breaks, level, seed.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dimensions boundary, segment, curve, tokens_fitted; boundaries in tokens. Attribute `excursion`
+        tells how far RankMe fell and rose, and at which steps.
+    """
+    data = {k: d.isel(checkpoint=(d["branch"] == branch).values, layer=-1) for k, d in data.items()}
+    rank, alpha = data["log_rankme"], data["alpha"]
+    curves = {"log_rankme": np.log(rank["value"].values), "alpha": alpha["value"].values}
+    errors = {k: d["standard_error"].values for k, d in data.items()}
+    tokens = rank["tokens"].values.astype(float)
+    phases = change_points(
+        curves,
+        steps=tokens,
+        standard_errors=errors,
+        max_breaks=options.max_breaks,
+        alpha=options.alpha,
+        seed=options.seed,
+    )
+    moved = excursion(
+        rank["value"].values,
+        errors["log_rankme"],
+        rank["step"].values.astype(float),
+        seed=options.seed,
+    )
+    return _dataset(phases).assign_attrs(
+        note=phases.note,
+        alpha=phases.alpha,
+        p_values=[float(p) for p in phases.p_values],
+        layer="final",
+        branch=branch,
+        excursion=_plain(dataclasses.asdict(moved)),
+        source="continuous piecewise-linear curves in log10 tokens, AR(1) residuals, breaks by "
+        "parametric bootstrap",
+    )
+
+
+def _dataset(phases: Phases) -> xr.Dataset:
+    pairs = ("segment", "curve")
+    return xr.Dataset(
+        {
+            "boundary_lower": ("boundary", np.asarray(phases.lower, float)),
+            "boundary_upper": ("boundary", np.asarray(phases.upper, float)),
+            "kind": ("boundary", np.asarray(phases.kind, dtype=str)),
+            "label": ("segment", np.asarray(phases.labels, dtype=str)),
+            "start": ("segment", np.asarray(phases.starts, float)),
+            "end": ("segment", np.asarray(phases.ends, float)),
+            "slope": (pairs, np.asarray(phases.slopes, float)),
+            "slope_lower": (pairs, np.asarray(phases.slope_lower, float)),
+            "slope_upper": (pairs, np.asarray(phases.slope_upper, float)),
+            "fitted": (("tokens_fitted", "curve"), np.asarray(phases.fitted, float)),
+        },
+        coords={
+            "boundary": np.asarray(phases.boundaries, float),
+            "curve": np.asarray(phases.curves, dtype=str),
+            "tokens_fitted": np.asarray(phases.steps_used, float),
+        },
+    )
+
+
+def _current(tree: xr.DataTree, node: str) -> object:
+    try:
+        return tree[node].attrs.get("lineage")
+    except KeyError:
+        return None
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """NumPy scalars as Python ones; a store's attributes are JSON, which has no NaN."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        plain = value.item() if isinstance(value, np.generic) else value
+        found[key] = None if isinstance(plain, float) and not np.isfinite(plain) else plain
+    return found

@@ -1,0 +1,172 @@
+"""The plan: everything a run needs to know before it loads a weight."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from runs.architectures import ModelShape
+from runs.errors import InputError
+from runs.inputs import InputSet, build_set, load_tokenizer, tokenizer_digest
+from runs.loading import quiet_transformers, read_shape
+from runs.points import choose_points
+from runs.products import PRODUCTS
+from runs.products.base import ArraySpec, Spec
+from runs.recipe import Recipe
+from runs.series import Series, local
+from runs.visits import VISITS
+from runs.writing import SCHEMA
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked recipe with its series, sets and layouts.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    series : Series
+    shape : ModelShape
+    specs : dict of str to Spec
+        By set.
+    identity : dict of str to str
+        What must agree with a store for its cells to be of one kind.
+    """
+
+    recipe: Recipe
+    series: Series
+    shape: ModelShape
+    specs: dict[str, Spec]
+    identity: dict[str, str]
+
+    @cached_property
+    def layouts(self) -> dict[str, dict[str, ArraySpec]]:
+        """Array specs by `SET/PRODUCT`, visits included, in capture order."""
+        capture = self.recipe.capture
+        found = {}
+        for name, spec in self.specs.items():
+            for product in capture.products:
+                found[f"{name}/{product}"] = PRODUCTS[product].layout(spec)
+            for visit in capture.visits:
+                found[f"{name}/{visit}"] = VISITS[visit].layout(spec)
+        return found
+
+    @property
+    def bytes_per_checkpoint(self) -> dict[str, int]:
+        """Bytes of one checkpoint by `SET/PRODUCT`, before compression."""
+        return {k: sum(a.bytes for a in layout.values()) for k, layout in self.layouts.items()}
+
+    def require_disk(self, cells: int) -> None:
+        """Refuse to start what cannot end.
+
+        Raises
+        ------
+        InputError
+            If the cells still to be captured need more than is free.
+        """
+        per_cell = sum(self.bytes_per_checkpoint.values()) / max(len(self.layouts), 1)
+        needed = per_cell * cells
+        free = shutil.disk_usage(_existing(self.recipe.store)).free
+        if needed > free:
+            raise InputError(
+                f"{self.recipe.store}: needs about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
+                "free; free space, choose another `store`, or keep fewer points "
+                "(capture.hidden.other_points)"
+            )
+
+
+def make_plan(recipe: Recipe) -> Plan:
+    """Check a recipe against the series and the text it names.
+
+    Parameters
+    ----------
+    recipe
+        From `load_recipe`.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    InputError
+        If a file is missing, text is too short, a visit is unknown, or tokenizer and model differ.
+    """
+    for visit in recipe.capture.visits:
+        if visit not in VISITS:
+            raise InputError(
+                f"{recipe.source}: key `capture.visits`: no visit `{visit}`; known: {', '.join(VISITS)}"
+            )
+    table = recipe.series
+    series = local(table.path, tokens_per_step=table.tokens_per_step, tokenizer=table.tokenizer)
+    series = series.select(steps=table.steps, branches=table.branches)
+    with quiet_transformers():
+        shape = _first_shape(series)
+        tokenizer = load_tokenizer(series.tokenizer)
+        sets = {name: build_set(name, entry, tokenizer) for name, entry in recipe.inputs.items()}
+    for inputs in sets.values():
+        _check_vocabulary(inputs, shape, series)
+    capture = recipe.capture
+    specs = {
+        name: Spec(
+            inputs,
+            choose_points(inputs, extra_positions=capture.hidden.extra_positions),
+            shape,
+            capture,
+        )
+        for name, inputs in sets.items()
+    }
+    return Plan(recipe, series, shape, specs, _identity(specs, tokenizer_digest(tokenizer), shape))
+
+
+def _first_shape(series: Series) -> ModelShape:
+    """Sizes from the first checkpoint that can tell them; a damaged one fails alone, later."""
+    failure = InputError(f"{series.name}: no checkpoint has a readable config.json")
+    for index, checkpoint in enumerate(series.checkpoints):
+        try:
+            return read_shape(checkpoint.path)
+        except InputError as error:
+            failure = error if index == 0 else failure
+    raise failure
+
+
+def _identity(specs: dict[str, Spec], tokenizer: str, shape: ModelShape) -> dict[str, str]:
+    found = {
+        "schema": str(SCHEMA),
+        "architecture": f"{shape.architecture} {shape.blocks}×{shape.width}×{shape.heads} "
+        f"vocabulary {shape.vocabulary}",
+        "tokenizer": tokenizer,
+    }
+    for name, spec in specs.items():
+        capture = spec.capture
+        found |= {
+            "dtype": capture.dtype,
+            "block": str(capture.block),
+            f"inputs {name}": spec.inputs.digest,
+        }
+        for product in capture.products:
+            options = json.dumps(dict(PRODUCTS[product].options(capture)), sort_keys=True)
+            found[f"product {name}/{product}"] = options
+        for visit in capture.visits:
+            row = VISITS[visit]
+            options = json.dumps(row.options(capture) | {"version": row.version}, sort_keys=True)
+            found[f"product {name}/{visit}"] = options
+    return found
+
+
+def _check_vocabulary(inputs: InputSet, shape: ModelShape, series: Series) -> None:
+    largest = int(inputs.tokens.max())
+    if largest >= shape.vocabulary:
+        raise InputError(
+            f"{series.tokenizer}: tokenizer and model do not match: token {largest} of "
+            f"`inputs.{inputs.name}` and a vocabulary of {shape.vocabulary}; set `series.tokenizer`"
+        )
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path

@@ -1,0 +1,13 @@
+"""Capture products, one a file: what is written down of a checkpoint for each set."""
+
+from runs.products.attention import Attention
+from runs.products.base import ArraySpec, Batch, Collector, Product, Spec
+from runs.products.hidden import Hidden
+from runs.products.moments import MomentsProduct
+from runs.products.tokens import Tokens
+
+PRODUCTS: dict[str, Product] = {
+    product.name: product for product in (Hidden(), MomentsProduct(), Attention(), Tokens())
+}
+
+__all__ = ["PRODUCTS", "ArraySpec", "Batch", "Collector", "Product", "Spec"]

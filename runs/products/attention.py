@@ -1,0 +1,140 @@
+"""Attention row statistics, binned by query position."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from runs.inputs import FOLDS
+from runs.products.base import Arrays, ArraySpec, Batch, Spec
+from runs.recipe import CaptureTable
+
+STATISTICS = (
+    "entropy",
+    "normalised_entropy",
+    "max_logit",
+    "row_norm",
+    "first_key",
+    "previous_key",
+    "distance",
+)
+_EXACT, _PER_OCTAVE = 64, 8
+
+
+def position_bins(length: int) -> NDArray[np.int64]:
+    """Lower edges of position bins, and the end: 0–63 one by one, then 8 an octave.
+
+    Returns
+    -------
+    int array (bin + 1,)
+    """
+    edges = list(range(min(_EXACT, length)))
+    index = 0
+    while (edge := round(_EXACT * 2 ** (index / _PER_OCTAVE))) < length:
+        edges.append(edge)
+        index += 1
+    return np.array([*edges, length])
+
+
+class Attention:
+    """`count`, `mean`, `m2`, `nan_count` of each row statistic per block, head, fold and bin."""
+
+    name = "attention"
+
+    def options(self, capture: CaptureTable) -> Mapping[str, object]:
+        """Nothing of the recipe."""
+        return {}
+
+    def layout(self, spec: Spec) -> dict[str, ArraySpec]:
+        """Four arrays, one chunk a checkpoint each."""
+        dims = ("statistic", "block", "head", "fold", "position_bin")
+        bins = len(position_bins(spec.inputs.tokens.shape[1])) - 1
+        shape = (len(STATISTICS), spec.shape.blocks, spec.shape.heads, FOLDS + 1, bins)
+        nan = float("nan")
+        return {
+            "count": ArraySpec(dims, shape, "int64", 0, shape),
+            "mean": ArraySpec(dims, shape, "float64", nan, shape),
+            "m2": ArraySpec(dims, shape, "float64", nan, shape),
+            "nan_count": ArraySpec(dims, shape, "int64", 0, shape),
+        }
+
+    def coordinates(self, spec: Spec) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+        """Statistics, blocks from 1, heads, folds and the bins' edges."""
+        edges = position_bins(spec.inputs.tokens.shape[1])
+        return {
+            "statistic": (("statistic",), np.array(STATISTICS)),
+            "block": (("block",), np.arange(1, spec.shape.blocks + 1)),
+            "head": (("head",), np.arange(spec.shape.heads)),
+            "fold": (("fold",), np.arange(FOLDS + 1)),
+            "position_bin": (("position_bin",), edges[:-1]),
+            "position_end": (("position_bin",), edges[1:]),
+        }
+
+    def collector(
+        self, spec: Spec, unembedding: tuple[torch.Tensor, torch.Tensor | None]
+    ) -> AttentionCollector:
+        """Sums of a few numbers a head, fold and bin."""
+        return AttentionCollector(spec)
+
+
+class AttentionCollector:
+    """Sums, sums of squares and counts in float64; float32 statistics lose nothing in them."""
+
+    def __init__(self, spec: Spec) -> None:
+        length = spec.inputs.tokens.shape[1]
+        edges = position_bins(length)
+        self._bin = np.searchsorted(edges, np.arange(length), side="right") - 1
+        self._bins = len(edges) - 1
+        shape = Attention().layout(spec)["count"].shape
+        self._count = np.zeros(shape, np.int64)
+        self._nan = np.zeros(shape, np.int64)
+        self._sum = np.zeros(shape, np.float64)
+        self._squares = np.zeros(shape, np.float64)
+
+    def layers(self) -> frozenset[int]:
+        """None."""
+        return frozenset()
+
+    def wants_attention(self) -> bool:
+        """True."""
+        return True
+
+    def hidden(self, layer: int, state: torch.Tensor, batch: Batch) -> None:
+        """Take nothing."""
+
+    def attention(self, block: int, rows: Mapping[str, torch.Tensor], batch: Batch) -> None:
+        """Add the rows of one block of samples."""
+        positions = batch.mask.shape[1]
+        valid = batch.mask[:, None, :]
+        onehot = torch.zeros(positions, self._bins, dtype=torch.float64)
+        onehot[torch.arange(positions), torch.as_tensor(self._bin[:positions])] = 1
+        values = torch.stack([rows[name] for name in STATISTICS]).double()
+        lone = valid & (rows["visible"] < 2)
+        undefined = lone if bool(lone.any()) else None
+        defined = torch.ones_like(values, dtype=torch.bool) & valid
+        if undefined is not None:
+            for name in ("normalised_entropy", "previous_key"):
+                defined[STATISTICS.index(name)] &= ~undefined
+        finite = torch.isfinite(values) & defined
+        values = torch.where(finite, values, 0.0)
+        where = (slice(None), block - 1, slice(None), batch.fold)
+        for target, number in (
+            (self._count, finite),
+            (self._nan, defined & ~finite),
+            (self._sum, values),
+            (self._squares, values.square()),
+        ):
+            summed = number.double().sum(1).cpu() @ onehot
+            target[where] += summed.numpy().astype(target.dtype)
+
+    def finish(self) -> Arrays:
+        """Means and centred second moments; fold 0 is the sum of the others."""
+        for array in (self._count, self._nan, self._sum, self._squares):
+            array[:, :, :, 0] = array[:, :, :, 1:].sum(axis=3)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = self._sum / self._count
+            m2 = np.maximum(self._squares - self._sum * mean, 0.0)
+        return {"count": self._count, "mean": mean, "m2": m2, "nan_count": self._nan}

@@ -1,0 +1,228 @@
+"""The recipe: one TOML file that says what to capture, from where and how."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from runs.errors import InputError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+ProductName = Literal["hidden", "moments", "attention", "tokens"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SeriesTable(_Table):
+    """`[series]`: which checkpoints, in which order."""
+
+    kind: Literal["local"] = "local"
+    path: Path
+    tokens_per_step: Annotated[int, Field(gt=0)] | None = None
+    tokenizer: Path | None = None
+    branches: tuple[str, ...] | None = None
+    steps: tuple[int, ...] | None = None
+
+
+class InputTable(_Table):
+    """`[inputs.NAME]`: one named set of inputs; `mode` and `length` decide results, so are required."""
+
+    path: Path
+    mode: Literal["document", "packed"]
+    length: Annotated[int, Field(ge=2)]
+    text: str = "text"
+    min_length: Annotated[int, Field(ge=2)] = 2
+    add_bos: bool = False
+    shuffle_seed: int | None = None
+    limit: Annotated[int, Field(ge=8)] | None = None
+    labels: tuple[Name, ...] = ()
+    group: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> InputTable:
+        if self.min_length > self.length:
+            raise ValueError(f"min_length {self.min_length} is longer than length {self.length}")
+        if self.mode == "packed" and self.labels:
+            raise ValueError('labels need mode = "document": a packed sample has many documents')
+        return self
+
+
+class HiddenTable(_Table):
+    """`[capture.hidden]`: which hidden states are kept one by one."""
+
+    extra_positions: Annotated[int, Field(ge=0)] = 0
+    other_points: Annotated[int, Field(ge=1)] = 2048
+    dtype: Literal["float32", "float16"] = "float32"
+
+
+class MomentsTable(_Table):
+    """`[capture.moments]`: which streamed covariances are accumulated."""
+
+    pools: tuple[Literal["last", "all"], ...] = ("last", "all")
+
+
+class AblationTable(_Table):
+    """`[capture.head_ablation]`: how many samples the ablation visit reads."""
+
+    samples: Annotated[int, Field(ge=1)] = 64
+
+
+class CaptureTable(_Table):
+    """`[capture]`: what is written down of each checkpoint, and in which arithmetic."""
+
+    products: tuple[ProductName, ...] = ("hidden", "moments", "attention", "tokens")
+    visits: tuple[Name, ...] = ()
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = "cpu"
+    block: Annotated[int, Field(ge=1)] = 16
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    hidden: HiddenTable = HiddenTable()
+    moments: MomentsTable = MomentsTable()
+    head_ablation: AblationTable = AblationTable()
+
+
+class MeasuresTable(_Table):
+    """`[measures]`: which measures `run` computes; all that the products allow unless named."""
+
+    names: tuple[str, ...] | None = None
+
+
+class PhasesTable(_Table):
+    """`[phases]`: how change points are looked for."""
+
+    max_breaks: Annotated[int, Field(ge=0, le=8)] = 4
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    seed: int = 0
+
+
+class Recipe(_Table):
+    """A whole recipe; relative paths are relative to the recipe's own folder.
+
+    Attributes
+    ----------
+    name : str
+        Title of figures and report.
+    store : Path
+        The Zarr store to write.
+    series, inputs, capture, measures, phases
+        One table each; see the classes of this module.
+    source : Path
+        The file this recipe was read from.
+    text : str
+        The file's text, kept in the store.
+    """
+
+    name: str
+    store: Path
+    series: SeriesTable
+    inputs: Annotated[dict[Name, InputTable], Field(min_length=1)]
+    capture: CaptureTable = CaptureTable()
+    measures: MeasuresTable = MeasuresTable()
+    phases: PhasesTable = PhasesTable()
+    source: Path = Field(default=Path("recipe.toml"), exclude=True)
+    text: str = Field(default="", exclude=True)
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read and check a recipe.
+
+    Parameters
+    ----------
+    path
+        A TOML file.
+
+    Returns
+    -------
+    Recipe
+        With every path made absolute.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or not TOML, or a key is unknown or has a wrong value; the line names
+        the file, the key and the nearest known key or the value wanted.
+    """
+    source = Path(path)
+    try:
+        text = source.read_text(encoding="utf-8")
+        raw = tomllib.loads(text)
+    except FileNotFoundError:
+        raise InputError(
+            f"{source}: no such recipe; `phasescope demo` writes one to copy"
+        ) from None
+    except IsADirectoryError:
+        raise InputError(f"{source}: is a folder; give the recipe's .toml file") from None
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{source}: is not UTF-8 text; a recipe is a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{source}: is not valid TOML: {error}") from None
+    for reserved in ("source", "text"):
+        if reserved in raw:
+            raise InputError(_unknown(source, (reserved,), Recipe))
+    try:
+        recipe = Recipe.model_validate({**raw, "source": source, "text": text})
+    except ValidationError as error:
+        raise InputError(_first_line(source, error)) from None
+    return _absolute(recipe, source.resolve().parent)
+
+
+def _absolute(recipe: Recipe, folder: Path) -> Recipe:
+    series = recipe.series.model_copy(
+        update={
+            "path": folder / recipe.series.path.expanduser(),
+            "tokenizer": recipe.series.tokenizer and folder / recipe.series.tokenizer.expanduser(),
+        }
+    )
+    inputs = {
+        name: table.model_copy(update={"path": folder / table.path.expanduser()})
+        for name, table in recipe.inputs.items()
+    }
+    store = folder / recipe.store.expanduser()
+    return recipe.model_copy(update={"series": series, "inputs": inputs, "store": store})
+
+
+def _first_line(source: Path, error: ValidationError) -> str:
+    # A misspelt key is also a missing one: the misspelling tells more.
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    location = tuple(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return _unknown(source, location, _table_at(location[:-1]))
+    key = ".".join(part for part in location if part != "[key]") or "recipe"
+    if first["type"] == "missing":
+        return f"{source}: key `{key}` is required and missing"
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    shown = "" if isinstance(given, Mapping) else f" (found {given!r})"
+    return f"{source}: key `{key}`: {message}{shown}"
+
+
+def _unknown(source: Path, location: tuple[str, ...], table: type[BaseModel]) -> str:
+    known = [name for name in table.model_fields if name not in ("source", "text")]
+    near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+    hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(sorted(known))}"
+    return f"{source}: unknown key `{'.'.join(location)}`; {hint}"
+
+
+def _table_at(location: tuple[str, ...]) -> type[BaseModel]:
+    table: type[BaseModel] = Recipe
+    for part in location:
+        if table is Recipe and part == "inputs":
+            table = InputTable
+            continue
+        field: Any = table.model_fields.get(part)
+        if (
+            field is not None
+            and isinstance(field.annotation, type)
+            and issubclass(field.annotation, BaseModel)
+        ):
+            table = field.annotation
+    return table

@@ -1,0 +1,105 @@
+"""Terminal screens: the plan, the status of a store, the catalogues."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+from runs.catalogue import MEASURES, Pair
+from runs.errors import InputError
+from runs.plan import Plan
+from runs.visits import VISITS
+from runs.writing import DONE, FAILED
+
+_MARKS = {DONE: "[green]done[/]", FAILED: "[red]failed[/]"}
+
+
+def show_plan(plan: Plan, console: Console) -> None:
+    """Checkpoints, sets, products and bytes of a run, before anything is loaded."""
+    series, shape = plan.series, plan.shape
+    steps = [c.step for c in series.checkpoints]
+    branches = sorted({c.branch for c in series.checkpoints})
+    console.print(
+        f"[bold]{series.name}[/]: {len(series)} checkpoints, steps {min(steps):,}–{max(steps):,}, "
+        f"{len(branches)} branch{'es' * (len(branches) > 1)} ({', '.join(branches)})"
+    )
+    console.print(
+        f"{shape.architecture}: {shape.blocks} blocks, width {shape.width}, {shape.heads} heads, "
+        f"vocabulary {shape.vocabulary:,}"
+    )
+    for name, spec in plan.specs.items():
+        ratio = spec.inputs.samples / shape.width
+        console.print(f"set [bold]{name}[/]: {spec.inputs.description}; N/d = {ratio:.1f}")
+    table = Table("product", "one checkpoint", "whole series")
+    for label, size in plan.bytes_per_checkpoint.items():
+        table.add_row(label, _bytes(size), _bytes(size * len(series)))
+    total = sum(plan.bytes_per_checkpoint.values())
+    table.add_section()
+    table.add_row("all", _bytes(total), _bytes(total * len(series)))
+    console.print(table)
+    place = plan.recipe.store
+    while not place.exists():
+        place = place.parent
+    console.print(
+        f"store {plan.recipe.store}, {_bytes(shutil.disk_usage(place).free)} free; one pass a "
+        "checkpoint for all products",
+        soft_wrap=True,
+    )
+
+
+def show_status(tree: xr.DataTree, console: Console) -> None:
+    """One row a checkpoint, one column a product; reasons below."""
+    checkpoints = tree["checkpoints"].to_dataset()
+    products = [str(p) for p in checkpoints["product"].values]
+    table = Table("checkpoint", "tokens", *products)
+    for row, label in enumerate(checkpoints["checkpoint"].values):
+        cells = [_MARKS.get(int(s), "missing") for s in checkpoints["status"].values[row]]
+        table.add_row(str(label), f"{int(checkpoints['tokens'].values[row]):,}", *cells)
+    console.print(table)
+    done = int(np.all(checkpoints["status"].values == DONE, axis=1).sum())
+    console.print(f"{done} of {checkpoints.sizes['checkpoint']} checkpoints complete")
+    for line in tree.attrs["warnings"]:
+        console.print(line, style="yellow", soft_wrap=True)
+
+
+def show_list(what: str, console: Console) -> None:
+    """One of the catalogues.
+
+    Raises
+    ------
+    InputError
+        If there is no such catalogue.
+    """
+    if what == "measures":
+        table = Table("measure", "convention", "kind", "reads", "unit", "source")
+        for row in MEASURES.values():
+            reads = sorted({r.variable.split("/")[0] for r in row.reads} - {"points", "inputs"})
+            kind = "pair" if isinstance(row, Pair) else "reduce"
+            table.add_row(row.name, row.convention, kind, ", ".join(reads), row.unit, row.source)
+        for visit in VISITS.values():
+            table.add_row(visit.name, "", "visit", "the model", "", visit.source)
+    elif what == "figures":
+        from figures import FIGURES
+
+        table = Table("figure", "title", "draws", "source")
+        for figure in FIGURES.values():
+            needs = ", ".join(f"{name}/{convention}" for name, convention in figure.needs)
+            table.add_row(figure.name, figure.title, needs, figure.source)
+    elif what == "series":
+        table = Table("kind", "what it is")
+        table.add_row("local", "a folder of checkpoints, with series.json or folders named step123")
+    else:
+        raise InputError(f"no catalogue `{what}`; there are measures, figures, series")
+    console.print(table)
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

@@ -1,0 +1,342 @@
+"""Writing the store: identity, the checkpoint axis, products and their status."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from runs.errors import InputError
+from runs.leases import Lease
+from runs.products.base import Arrays, ArraySpec, Spec
+from runs.series import Checkpoint
+
+SCHEMA = 1
+MISSING, DONE, FAILED = 0, 1, 2
+_LISTED = 4096  # checkpoints a chunk of the small descriptive arrays
+_DESCRIPTIONS = ("checkpoint", "step", "tokens", "branch", "revision")
+_CELLS: dict[str, tuple[Any, Any]] = {
+    "status": ("uint8", MISSING),
+    "error": (str, ""),
+    "seconds": ("float64", float("nan")),
+    "attempt": (str, ""),
+    "digest": (str, ""),
+}
+
+
+class StoreWriter:
+    """One store, open for writing by any number of processes.
+
+    Descriptions and shapes change under an exclusive lock; a cell's chunks have one writer, the holder
+    of the cell's lease.
+
+    Parameters
+    ----------
+    path
+        The Zarr folder; made if missing.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written, or holds something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.leases = path.with_name(path.name + ".leases")
+        with named_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and any(path.iterdir()) and not (path / "zarr.json").is_file():
+                raise InputError(f"{path}: is not a store and not empty; choose another `store`")
+            with Lease(self.leases, "store").wait():
+                self._root = zarr.open_group(path, mode="a", zarr_format=3)
+                if "created" not in self._root.attrs:
+                    self._root.attrs.update(
+                        {"created": datetime.now(UTC).isoformat(timespec="seconds")}
+                    )
+
+    def claim(self, name: str) -> Lease:
+        """A lease on one cell or on the store's metadata, not yet acquired."""
+        return Lease(self.leases, name)
+
+    def remember(self, *, name: str, recipe: str, identity: Mapping[str, str]) -> None:
+        """Keep the recipe, and check that this run and the store are of one identity.
+
+        Keys that only one of both has are additions; a key with two values is another store.
+
+        Raises
+        ------
+        InputError
+            With the differences.
+        """
+        with named_errors(self.path), self.claim("store").wait():
+            # Opened afresh: a group keeps the attributes it was opened with.
+            root = zarr.open_group(self.path, mode="r+")
+            known = identity_of(root)
+            different = [k for k, v in identity.items() if known.get(k, v) != v]
+            if different:
+                shown = "; ".join(
+                    f"{k}: store has {_short(known[k])}, recipe gives {_short(identity[k])}"
+                    for k in different
+                )
+                raise InputError(
+                    f"{self.path}: was made from other inputs ({shown}); choose another `store`, or "
+                    "put the recipe back"
+                )
+            merged = known | dict(identity)
+            root.attrs.update(
+                {
+                    "name": name,
+                    "recipe": recipe,
+                    "identity": merged,
+                    "identity_digest": digest(merged),
+                    "versions": versions(),
+                }
+            )
+
+    def add_checkpoints(self, checkpoints: Sequence[Checkpoint]) -> None:
+        """Grow the checkpoint axis by those it does not have; a metadata-only resize.
+
+        Raises
+        ------
+        InputError
+            If a checkpoint of the same label has other tokens.
+        """
+        with named_errors(self.path), self.claim("store").wait():
+            group = self._checkpoints()
+            labels = self.labels()
+            tokens = np.asarray(group["tokens"][:])  # type: ignore[index]  # zarr unions
+            for checkpoint in checkpoints:
+                if checkpoint.label in labels:
+                    seen = int(tokens[labels.index(checkpoint.label)])
+                    if seen != checkpoint.tokens:
+                        raise InputError(
+                            f"{self.path}: {checkpoint.label} has {seen} tokens in the store and "
+                            f"{checkpoint.tokens} in the series; mend `series.tokens_per_step`"
+                        )
+            new = [c for c in checkpoints if c.label not in labels]
+            if not new:
+                return
+            total = len(labels) + len(new)
+            for array in self._along_checkpoints():
+                array.resize((total, *array.shape[1:]))
+            columns: dict[str, list[Any]] = {
+                "step": [c.step for c in new],
+                "tokens": [c.tokens for c in new],
+                "branch": [c.branch for c in new],
+                "revision": [c.revision for c in new],
+                "checkpoint": [c.label for c in new],  # last: a label says that the row is whole
+            }
+            for column, values in columns.items():
+                array = _array(group, column)
+                array[len(labels) : total] = np.array(values, dtype=array.dtype)
+
+    def add_set(self, spec: Spec) -> None:
+        """Write a set's inputs and points, if they are not there."""
+        with named_errors(self.path), self.claim("store").wait():
+            base = f"sets/{spec.inputs.name}"
+            inputs, points = spec.inputs, spec.points
+            if f"{base}/points" in self._root:
+                return
+            columns: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {
+                "tokens": (("sample", "position"), inputs.tokens),
+                "length": (("sample",), inputs.length),
+                "fold": (("sample",), inputs.fold),
+                "group": (("sample",), inputs.group),
+                **{k: (("sample",), v) for k, v in inputs.labels.items()},
+            }
+            self._write_columns(f"{base}/inputs", columns)
+            self._root[f"{base}/inputs"].attrs.update(
+                {"description": inputs.description, "digest": inputs.digest}
+            )
+            self._write_columns(
+                f"{base}/points",
+                {
+                    "sample": (("point",), points.sample),
+                    "position": (("point",), points.position),
+                    "last": (("point",), points.last),
+                },
+            )
+
+    def add_product(
+        self,
+        label: str,
+        layout: Mapping[str, ArraySpec],
+        coordinates: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]],
+    ) -> None:
+        """Lay a product's arrays out along the checkpoint axis, if they are not there."""
+        with named_errors(self.path), self.claim("store").wait():
+            group = self._checkpoints()
+            products = self.products()
+            if label in products:
+                return
+            node = f"sets/{label}"
+            self._write_columns(node, coordinates)
+            total = len(self.labels())
+            for name, array in layout.items():
+                self._root.require_group(node).create_array(
+                    name,
+                    shape=(total, *array.shape),
+                    chunks=(1, *array.chunks),
+                    dtype=array.dtype,
+                    fill_value=array.fill,
+                    compressors=None if array.dtype.startswith("float") else "auto",
+                    dimension_names=("checkpoint", *array.dims),
+                    attributes=dict(array.attrs),
+                    overwrite=True,
+                )
+            for name in _CELLS:
+                _array(group, name).resize((total, len(products) + 1))
+            listed = _array(group, "product")
+            listed.resize((len(products) + 1,))
+            listed[len(products)] = label
+
+    def write(self, label: str, checkpoint: str, arrays: Arrays) -> None:
+        """Write one cell's arrays, each chunk whole."""
+        row = self.labels().index(checkpoint)
+        with named_errors(self.path):
+            for name, values in arrays.items():
+                _array(self._root, f"sets/{label}/{name}")[row] = values
+
+    def set_cell(self, label: str, checkpoint: str, **values: str | int | float) -> None:
+        """Write a cell's status, error, seconds, attempt or digest; status goes last."""
+        cell = (self.labels().index(checkpoint), self.products().index(label))
+        with named_errors(self.path):
+            for name in sorted(values, key=lambda n: n == "status"):
+                _array(self._root, f"checkpoints/{name}")[cell] = values[name]
+
+    def cells(self, name: str) -> NDArray[Any]:
+        """One of status, error, seconds, attempt, digest as (checkpoint, product)."""
+        return np.asarray(_array(self._checkpoints(), name)[:])
+
+    def labels(self) -> list[str]:
+        """Labels of the checkpoints in the store, in order of arrival."""
+        labels = _array(self._checkpoints(), "checkpoint")[:]
+        return [str(label) for label in np.asarray(labels) if str(label)]
+
+    def products(self) -> list[str]:
+        """Labels `SET/PRODUCT` in order of arrival."""
+        return [str(p) for p in np.asarray(_array(self._checkpoints(), "product")[:]) if str(p)]
+
+    def _checkpoints(self) -> zarr.Group:
+        group = self._root.require_group("checkpoints")
+        if "product" not in group:
+            for name in _DESCRIPTIONS:
+                dtype: Any = "int64" if name in ("step", "tokens") else str
+                group.create_array(
+                    name,
+                    shape=(0,),
+                    chunks=(_LISTED,),
+                    dtype=dtype,
+                    dimension_names=("checkpoint",),
+                    overwrite=True,
+                )
+            for name, (dtype, fill) in _CELLS.items():
+                group.create_array(
+                    name,
+                    shape=(0, 0),
+                    chunks=(1, 1),
+                    dtype=dtype,
+                    fill_value=fill,
+                    dimension_names=("checkpoint", "product"),
+                    overwrite=True,
+                )
+            group.create_array(
+                "product", shape=(0,), chunks=(_LISTED,), dtype=str, dimension_names=("product",)
+            )
+        return group
+
+    def _along_checkpoints(self) -> Iterator[zarr.Array[Any]]:
+        group = self._checkpoints()
+        for label in self.products():
+            for _, array in self._root[f"sets/{label}"].arrays():  # type: ignore[union-attr]  # a group
+                names = getattr(array.metadata, "dimension_names", None) or (None,)
+                if names[0] == "checkpoint":
+                    yield array
+        for name in (*_CELLS, *_DESCRIPTIONS[1:], "checkpoint"):
+            yield _array(group, name)
+
+    def _write_columns(
+        self, node: str, columns: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]]
+    ) -> None:
+        group = self._root.require_group(node)
+        for name, (dims, values) in columns.items():
+            text = values.dtype.kind in "US"
+            array = group.create_array(
+                name,
+                shape=values.shape,
+                chunks=values.shape,
+                dtype=str if text else values.dtype,
+                dimension_names=dims,
+                overwrite=True,
+            )
+            array[...] = values.astype(array.dtype)
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    found = group[name]
+    if not isinstance(found, zarr.Array):
+        raise InputError(f"{group.store_path}/{name}: is not an array; the store is damaged")
+    return found
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Turn what a file system says into one line that names the store and the mend."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(
+                f"{path}: the disk is full; free space and run again, finished checkpoints are kept"
+            ) from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise InputError(
+                f"{path}: cannot be written ({error.strerror}); set `store` to a folder of yours"
+            ) from None
+        raise
+    except (json.JSONDecodeError, KeyError, zarr.errors.BaseZarrError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path}: the store is damaged ({line}); move it away and run again"
+        ) from None
+
+
+def identity_of(root: zarr.Group) -> dict[str, str]:
+    """What a store remembers of the inputs it was made from."""
+    known: Any = root.attrs.get("identity", {})
+    return {str(key): str(value) for key, value in known.items()}
+
+
+def digest(content: object) -> str:
+    """SHA-256 of anything JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides numbers."""
+    packages: Iterable[str] = (
+        "phasescope",
+        "torch",
+        "transformers",
+        "numpy",
+        "xarray",
+        "zarr",
+        "dask",
+    )
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= 40 else f"{value[:12]}…"

@@ -1,0 +1,266 @@
+"""Runs, resumed, extended and failed: what is captured again and what is not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import runs.claims
+from runs.errors import InputError
+from runs.jobs import execute
+from runs.recipe import load_recipe
+from runs.store import open_store
+from runs.writing import DONE, FAILED
+from tests.runs.conftest import STEPS, save_step, sets_digest
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture()
+def forwards(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths of every checkpoint loaded from now on."""
+    seen: list[str] = []
+    real = runs.claims.load_model
+
+    def load(path: Path, **options: str) -> object:
+        seen.append(path.name)
+        return real(path, **options)
+
+    monkeypatch.setattr(runs.claims, "load_model", load)
+    return seen
+
+
+def test_a_second_run_does_no_forward_pass(write_recipe: Write, forwards: list[str]) -> None:
+    recipe = load_recipe(write_recipe())
+    first = execute(recipe)
+    assert first.captured == len(STEPS)
+    assert sorted(forwards) == sorted(f"step{s}" for s in STEPS)
+    assert first.measured
+    before = sets_digest(recipe.store)
+    forwards.clear()
+    second = execute(recipe)
+    assert forwards == []
+    assert (second.captured, second.measured) == (0, ())
+    assert sets_digest(recipe.store) == before
+
+
+def test_one_more_measure_computes_only_it(write_recipe: Write, forwards: list[str]) -> None:
+    path = write_recipe()
+    few = path.read_text()
+    assert execute(load_recipe(path)).measured == (
+        "rankme/li2025/speeches",
+        "loss/surprisal/speeches",
+    )
+    forwards.clear()
+    path.write_text(few.replace('"loss"', '"loss", "linear_cka/debiased"'))
+    outcome = execute(load_recipe(path))
+    assert outcome.measured == ("linear_cka/debiased/speeches",)
+    assert forwards == []
+
+
+def test_more_checkpoints_capture_only_those(
+    write_recipe: Write, own_series: Path, forwards: list[str]
+) -> None:
+    recipe = load_recipe(write_recipe(own_series))
+    execute(recipe)
+    forwards.clear()
+    new = range(3, 13)
+    for step in set(new) - set(STEPS):
+        save_step(own_series, step)
+    outcome = execute(recipe)
+    assert sorted(forwards) == sorted(f"step{s}" for s in set(new) - set(STEPS))
+    assert outcome.captured == len(set(new) - set(STEPS))
+    tree = open_store(recipe.store)
+    steps = sorted(set(STEPS) | set(new))
+    assert tree["checkpoints"]["step"].values.tolist() == steps
+    assert tree["sets/speeches/hidden"]["step"].values.tolist() == steps
+    assert not np.isnan(tree["sets/speeches/hidden"]["hidden"].values[:, :, :10]).any()
+
+
+def test_one_more_product_captures_only_it(
+    write_recipe: Write, forwards: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = write_recipe(capture='products = ["hidden", "moments"]')
+    execute(load_recipe(few))
+    store = load_recipe(few).store
+    kept = {p: p.stat().st_mtime_ns for p in (store / "sets/speeches/hidden").rglob("c/*/**/*")}
+    more = write_recipe(capture='products = ["hidden", "moments", "tokens"]', name="more.toml")
+    forwards.clear()
+    wanted: list[list[str]] = []
+    real = runs.claims.Worker._capture_one
+
+    def spy(self: runs.claims.Worker, name: str, loaded: object, labels: list[str]) -> object:
+        wanted.append(list(labels))
+        return real(self, name, loaded, labels)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runs.claims.Worker, "_capture_one", spy)
+    execute(load_recipe(more))
+    assert len(forwards) == len(STEPS)
+    assert wanted == [["speeches/tokens"]] * len(STEPS)
+    assert kept
+    assert kept == {p: p.stat().st_mtime_ns for p in (store / "sets/speeches/hidden").rglob("c/*/**/*")}
+
+
+def damage(folder: Path, how: str) -> None:
+    weights = folder / "model.safetensors"
+    if how == "nan":
+        tensors = load_file(weights)
+        tensors["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"][3, 4] = torch.nan
+        save_file(tensors, weights, metadata={"format": "pt"})
+    elif how == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-1000])
+    elif how == "missing":
+        weights.unlink()
+    elif how == "partial":
+        tensors = load_file(weights)
+        del tensors["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"]
+        save_file(tensors, weights, metadata={"format": "pt"})
+    else:
+        (folder / "config.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("nan", "gpt_neox.layers.1.mlp.dense_h_to_4h.weight holds NaN"),
+        ("truncated", "cannot be loaded"),
+        ("missing", "no weights"),
+        ("partial", "missing weights"),
+    ],
+)
+def test_a_bad_checkpoint_fails_alone(
+    write_recipe: Write, own_series: Path, how: str, reason: str
+) -> None:
+    damage(own_series / "step2", how)
+    recipe = load_recipe(write_recipe(own_series))
+    outcome = execute(recipe)
+    assert list(outcome.failed) == ["main/step2"]
+    assert reason in outcome.failed["main/step2"]
+    assert outcome.captured == len(STEPS) - 1
+    tree = open_store(recipe.store)
+    status = tree["checkpoints"]["status"]
+    assert (status.sel(checkpoint="main/step2") == FAILED).all()
+    assert (status.drop_sel(checkpoint="main/step2") == DONE).all()
+    assert "main/step2" not in tree["sets/speeches/hidden"]["checkpoint"].values
+    assert any(line.startswith("main/step2 failed") for line in tree.attrs["warnings"])
+    # The reason stays and is not tried again, until asked.
+    assert execute(recipe).captured == 0
+    shutil.rmtree(own_series / "step2")
+    save_step(own_series, 2)
+    again = execute(recipe, retry=True)
+    assert (again.captured, again.failed) == (1, {})
+
+
+def test_weights_that_changed_are_not_mixed_in(write_recipe: Write, own_series: Path) -> None:
+    execute(load_recipe(write_recipe(own_series, capture='products = ["hidden"]')))
+    shutil.rmtree(own_series / "step4")
+    save_step(own_series, 5)
+    (own_series / "step5").rename(own_series / "step4")
+    more = write_recipe(own_series, name="more.toml", capture='products = ["hidden", "tokens"]')
+    outcome = execute(load_recipe(more))
+    assert "not those captured before" in outcome.failed["main/step4"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("length = 24", "length = 20", "inputs speeches"),
+        ("block = 4", "block = 5", "block: store has 4, recipe gives 5"),
+        ("[capture]", '[capture]\ndtype = "bfloat16"', "dtype: store has float32"),
+    ],
+)
+def test_a_store_of_another_identity_is_refused(
+    write_recipe: Write, old: str, new: str, expected: str
+) -> None:
+    path = write_recipe(steps="steps = [0, 1]")
+    execute(load_recipe(path))
+    store = load_recipe(path).store
+    before = sets_digest(store)
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(InputError, match=expected):
+        execute(load_recipe(path))
+    assert sets_digest(store) == before
+
+
+def test_memory_back_off_ends_with_the_same_numbers(
+    write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(write_recipe(steps="steps = [0, 4]"))
+    execute(recipe)
+    calm = open_store(recipe.store)["sets/speeches"].load()
+    shutil.rmtree(recipe.store)
+    from runs.loading import LoadedModel
+
+    real = LoadedModel.forward
+
+    def narrow(self: LoadedModel, tokens: torch.Tensor) -> torch.Tensor:
+        if len(tokens) > 2:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] can't allocate memory: you tried")
+        return real(self, tokens)
+
+    monkeypatch.setattr(LoadedModel, "forward", narrow)
+    assert execute(recipe).failed == {}
+    tight = open_store(recipe.store)["sets/speeches"].load()
+    np.testing.assert_allclose(
+        tight["moments/eigenvalues"], calm["moments/eigenvalues"], rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(tight["hidden/hidden"], calm["hidden/hidden"], atol=1e-5)
+    monkeypatch.setattr(
+        LoadedModel, "forward", lambda *_: (_ for _ in ()).throw(MemoryError("no memory"))
+    )
+    shutil.rmtree(recipe.store)
+    assert "memory ran out" in execute(recipe).failed["main/step0"]
+
+
+def test_a_lease_of_a_dead_process_is_taken_over(write_recipe: Write) -> None:
+    import json
+    import socket
+
+    recipe = load_recipe(write_recipe(steps="steps = [0, 1]"))
+    leases = recipe.store.with_name(recipe.store.name + ".leases")
+    leases.mkdir()
+    dead = {"host": socket.gethostname(), "pid": 2**22 + 1, "born": 0.0, "token": "x"}
+    (leases / "main%2Fstep0:speeches%2Fhidden.lease").write_text(json.dumps(dead))
+    assert execute(recipe).captured == 2
+    assert list(leases.iterdir()) == []
+
+
+def test_a_lease_lost_meanwhile_is_not_turned_into_done(
+    write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(write_recipe(steps="steps = [0]"))
+    from runs.leases import Lease
+
+    lost = iter([True] * 4)
+    real = Lease.held
+    monkeypatch.setattr(
+        Lease, "held", lambda self: real(self) and not (":" in self.path.name and next(lost, False))
+    )
+    outcome = execute(recipe)
+    status = open_store(recipe.store)["checkpoints"]["status"]
+    assert outcome.captured == 1
+    assert (status == DONE).all()  # the next pass did them
+
+
+@pytest.mark.slow
+def test_two_workers_and_one_give_the_same_arrays(write_recipe: Write) -> None:
+    path = write_recipe()
+    recipe = load_recipe(path)
+    execute(recipe)
+    one = open_store(recipe.store)["sets"].load()
+    shutil.rmtree(recipe.store)
+    execute(recipe, workers=2)
+    two = open_store(recipe.store)["sets"].load()
+    for node in one.subtree:
+        for name, values in node.data_vars.items():
+            other = two[node.relative_to(one)][name]
+            if values.dtype.kind == "f":
+                np.testing.assert_allclose(other, values, rtol=1e-6, atol=1e-6)
+            else:
+                np.testing.assert_array_equal(other, values)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from runs.leases import STALE_AFTER, Lease, is_stale
+
+
+def test_one_holder_at_a_time(tmp_path: Path) -> None:
+    first, second = Lease(tmp_path, "main/step1:x/hidden"), Lease(tmp_path, "main/step1:x/hidden")
+    assert first.acquire()
+    assert not second.acquire()
+    assert first.held()
+    assert not second.held()
+    second.release()
+    assert first.held()
+    first.release()
+    assert second.acquire()
+    second.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_do_not_collide(tmp_path: Path) -> None:
+    assert Lease(tmp_path, "a/b").path != Lease(tmp_path, "a%2Fb").path
+
+
+def test_a_killed_process_leaves_its_lease_to_others(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from runs.leases import Lease\n"
+        "assert Lease(Path(sys.argv[1]), 'cell').acquire(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == -9
+    lease = Lease(tmp_path, "cell")
+    assert lease.path.exists()
+    assert is_stale(lease.path)
+    assert lease.acquire()
+    assert lease.held()
+    lease.release()
+
+
+def holder(path: Path, **changes: object) -> None:
+    content = {"host": socket.gethostname(), "pid": os.getpid(), "born": 0.0, "token": "x"}
+    path.write_text(json.dumps(content | changes))
+
+
+def test_a_recycled_process_number_is_not_the_holder(tmp_path: Path) -> None:
+    lease = Lease(tmp_path, "cell")
+    holder(lease.path)  # our pid, another birthday
+    assert is_stale(lease.path)
+
+
+@pytest.mark.parametrize(("age", "stale"), [(STALE_AFTER - 20, False), (STALE_AFTER + 20, True)])
+def test_another_host_is_judged_by_its_heartbeat(tmp_path: Path, age: float, stale: bool) -> None:
+    lease = Lease(tmp_path, "cell")
+    holder(lease.path, host="elsewhere")
+    then = lease.path.stat().st_mtime - age
+    os.utime(lease.path, (then, then))
+    assert is_stale(lease.path) is stale
+    assert lease.acquire() is stale
+    lease.release()
+
+
+def test_an_unreadable_lease_is_stale_only_when_old(tmp_path: Path) -> None:
+    lease = Lease(tmp_path, "cell")
+    lease.path.write_text("")
+    assert not is_stale(lease.path)
+    os.utime(lease.path, (0, 0))
+    assert is_stale(lease.path)
+
+
+def test_many_threads_take_over_a_dead_lease_once(tmp_path: Path) -> None:
+    holder(Lease(tmp_path, "cell").path)
+    leases = [Lease(tmp_path, "cell") for _ in range(16)]
+    won: list[Lease] = []
+    barrier = threading.Barrier(len(leases))
+
+    def race(lease: Lease) -> None:
+        barrier.wait()
+        if lease.acquire():
+            won.append(lease)
+
+    threads = [threading.Thread(target=race, args=(lease,)) for lease in leases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) <= 1
+    assert sum(lease.held() for lease in leases) == len(won)
+    for lease in won:
+        lease.release()
