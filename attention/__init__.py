@@ -1,0 +1,1 @@
+"""What one head does with one row of attention."""

@@ -55,13 +55,16 @@ def main() -> None:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("out/demo"),
-    workers: Workers = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that capture; default one a core, at most 4.")
+    ] = None,
 ) -> None:
     """Train a small model, capture its checkpoints, draw its phases, write the report."""
     from runs.demo import make_demo
 
     console = Console()
-    _finish(make_demo(out, workers=workers, console=console), console)
+    count = workers or min(os.cpu_count() or 1, 4)
+    _finish(make_demo(out, workers=count, console=console), console)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from figures.save import write_atomic
 from runs.errors import InputError
 from runs.progress import simple_bar
 from runs.store import open_store
-from runs.writing import named_errors
+from runs.writing import named_errors, versions
 
 
 def draw_figures(
@@ -87,7 +87,7 @@ def write_report(store: Path, out: Path | None, console: Console) -> Path:
     page = out or store.parent / "report.html"
     with simple_bar(console) as bar:
         task = bar.add_task("report", total=1, note="")
-        html = render(tree, commands=_commands(tree, store, page))
+        html = render(tree, commands=_commands(store, page), versions=versions())
         with named_errors(page.parent):
             page.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(page, html.encode())
@@ -95,7 +95,7 @@ def write_report(store: Path, out: Path | None, console: Console) -> Path:
     return page
 
 
-def _commands(tree: xr.DataTree, store: Path, page: Path) -> list[str]:
+def _commands(store: Path, page: Path) -> list[str]:
     return [
         "phasescope run RECIPE.toml  # the recipe below",
         f"phasescope figures {store}",

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import xarray as xr
 from rich.console import Console
+from threadpoolctl import threadpool_limits
 
 from runs.catalogue import MEASURES, Row
 from runs.claims import Event, Worker
@@ -137,7 +138,7 @@ def missing_checkpoints(plan: Plan, writer: StoreWriter, *, retry: bool = False)
     products = writer.products()
     columns = [products.index(label) for label in plan.layouts]
     status = writer.cells("status")[:, columns]
-    lacking: list[bool] = (~np.isin(status, finished)).any(axis=1).tolist()
+    lacking = np.asarray((~np.isin(status, finished)).any(axis=1))
     behind = {label for label, row in rows.items() if bool(lacking[row])}
     return [c.label for c in plan.series.checkpoints if c.label in behind]
 
@@ -223,6 +224,7 @@ def _capture_together(
 
 def _work(recipe: Recipe, retry: bool, threads: int, parent: int, events: Any) -> None:
     torch.set_num_threads(threads)
+    threadpool_limits(threads)
     try:
         plan = make_plan(recipe)
         writer = StoreWriter(recipe.store)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
-from geometry.excursions import excursion
-from geometry.phases import Phases, change_points
+from numpy.typing import NDArray
 
+from geometry.excursions import Excursion, excursion
+from geometry.phases import Phases, change_points
 from runs.measures import write_node
 from runs.recipe import PhasesTable
 from runs.store import open_store
@@ -81,19 +80,21 @@ def find_phases(data: dict[str, xr.Dataset], branch: str, options: PhasesTable) 
         alpha=options.alpha,
         seed=options.seed,
     )
-    moved = excursion(
-        rank["value"].values,
-        errors["log_rankme"],
-        rank["step"].values.astype(float),
-        seed=options.seed,
-    )
+    there = np.isfinite(rank["value"].values) & np.isfinite(errors["log_rankme"])
+    steps = rank["step"].values[there].astype(float)
+    told = {}
+    if len(steps) > 1:
+        moved = excursion(
+            rank["value"].values[there], errors["log_rankme"][there], steps, seed=options.seed
+        )
+        told = _told(moved, steps)
     return _dataset(phases).assign_attrs(
         note=phases.note,
         alpha=phases.alpha,
         p_values=[float(p) for p in phases.p_values],
         layer="final",
         branch=branch,
-        excursion=_plain(dataclasses.asdict(moved)),
+        excursion=told,
         source="continuous piecewise-linear curves in log10 tokens, AR(1) residuals, breaks by "
         "parametric bootstrap",
     )
@@ -129,10 +130,32 @@ def _current(tree: xr.DataTree, node: str) -> object:
         return None
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """NumPy scalars as Python ones; a store's attributes are JSON, which has no NaN."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        plain = value.item() if isinstance(value, np.generic) else value
-        found[key] = None if isinstance(plain, float) and not np.isfinite(plain) else plain
-    return found
+def _told(moved: Excursion, steps: NDArray[np.float64]) -> dict[str, float | bool | None]:
+    """An excursion as plain numbers; a store's attributes are JSON, which has no NaN."""
+    found: dict[str, float | bool] = {
+        "first_step": steps[0],
+        "first": moved.first,
+        "minimum_step": moved.collapse_step,
+        "minimum": moved.lowest,
+        "collapse_ratio": moved.collapse_ratio,
+        "collapsed": moved.collapsed,
+        "maximum_step": moved.expansion_step,
+        "maximum": moved.highest,
+        "expansion_ratio": moved.expansion_ratio,
+        "expanded": moved.expanded,
+        "last_step": steps[-1],
+        "last": moved.final,
+        "last_ratio": moved.final_ratio,
+    }
+    for name, (lower, upper) in {
+        "minimum_step": moved.collapse_step_interval,
+        "collapse": moved.collapse_ratio_interval,
+        "maximum_step": moved.expansion_step_interval,
+        "expansion": moved.expansion_ratio_interval,
+        "last_ratio": moved.final_ratio_interval,
+    }.items():
+        found |= {f"{name}_lower": lower, f"{name}_upper": upper}
+    return {
+        k: bool(v) if isinstance(v, (bool, np.bool_)) else float(v) if np.isfinite(v) else None
+        for k, v in found.items()
+    }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def open_store(path: str | Path) -> xr.DataTree:
         return _open(root)
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{root}: the store is damaged ({line}); move it away and run the recipe again"
@@ -134,10 +133,31 @@ def _with_groups(points: xr.Dataset, inputs: xr.Dataset) -> xr.Dataset:
 def _read(root: Path, label: str) -> xr.Dataset:
     # Products stay lazy, in their stored chunks; everything else is small.
     lazy = label.startswith("sets/") and not label.endswith(("/inputs", "/points"))
-    dataset: xr.Dataset = xr.open_zarr(
-        root, group=label, consolidated=False, chunks={} if lazy else None
-    )
+    try:
+        dataset = _open_group(root, label, lazy)
+    except ValueError as error:
+        if "conflicting sizes" not in str(error):
+            raise
+        # Seen while the checkpoint axis grows, or after a kill in that moment: some arrays are longer.
+        names = [name for name, _ in zarr.open_group(root, path=label, mode="r").arrays()]
+        parts = [_open_group(root, label, lazy, [n for n in names if n != name]) for name in names]
+        rows = min(part.sizes["checkpoint"] for part in parts if "checkpoint" in part.sizes)
+        shortened = [p.isel(checkpoint=slice(rows), missing_dims="ignore") for p in parts]
+        dataset = xr.merge(shortened, compat="override", join="override")
     return dataset if lazy else dataset.load()
+
+
+def _open_group(
+    root: Path, label: str, lazy: bool, without: Sequence[str] | None = None
+) -> xr.Dataset:
+    dataset: xr.Dataset = xr.open_zarr(
+        root,
+        group=label,
+        consolidated=False,
+        chunks={} if lazy else None,
+        drop_variables=without,
+    )
+    return dataset
 
 
 def _groups(group: zarr.Group, base: str) -> list[str]:

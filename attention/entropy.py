@@ -1,0 +1,162 @@
+"""Entropy of attention rows and heads, and what a row's logits allow it to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import entr
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HeadEntropyConvention:
+    """One way from rows to a head.
+
+    Attributes
+    ----------
+    name : str
+        Key in `HEAD_ENTROPY_CONVENTIONS`.
+    per_sequence : bool
+        Average the rows of a sequence first, then sequences; otherwise all rows alike.
+    normalised : bool
+        Divide each row by ln(visible keys) first and leave out rows that see one key.
+    source : str
+        Where the definition comes from.
+    """
+
+    name: str
+    per_sequence: bool
+    normalised: bool
+    source: str
+
+
+HEAD_ENTROPY_CONVENTIONS: Mapping[str, HeadEntropyConvention] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            HeadEntropyConvention(
+                "zhai2023", False, False, "2303.06296 §3: all rows, heads, examples"
+            ),
+            HeadEntropyConvention(
+                "jha2025_paper", True, False, "2501.03489 eq. 7: (1/T) Σ_i, row 0 too"
+            ),
+            HeadEntropyConvention("normalised_visible", False, True, "H_i / ln(visible keys)"),
+        )
+    }
+)
+
+
+def row_entropy(p: ArrayLike, axis: int = -1) -> FloatArray:
+    """Entropy −Σ p ln p of probabilities, in nats.
+
+    Parameters
+    ----------
+    p : array (…)
+        Probabilities along `axis`; 0 ln 0 is 0, NaN stays NaN.
+    axis
+        The axis of keys.
+
+    Returns
+    -------
+    float64 array
+        Without `axis`. Costs one float64 copy of p.
+    """
+    total: FloatArray = entr(np.asarray(p, dtype=np.float64)).sum(axis=axis)
+    return total
+
+
+def entropy_bounds(row_norm: ArrayLike, n: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Lowest and highest entropy that a row of n logits with a given centred norm can have.
+
+    Parameters
+    ----------
+    row_norm : array (…)
+        ‖s − mean(s)‖₂ over the visible logits.
+    n : array (…)
+        Visible keys, broadcast against `row_norm`.
+
+    Returns
+    -------
+    lower, upper : float64 arrays
+        In nats; both 0 at n = 1 and equal at n = 2.
+
+    Raises
+    ------
+    ValueError
+        If an n is below 1 or a norm is negative.
+
+    Notes
+    -----
+    With g = r √(n/(n−1)) and b = e^(−g) the lower bound is ln(1 + (n−1)b) + (n−1) g b / (1 + (n−1)b): one
+    logit above the others (arXiv 2303.06296, Theorem 3.1, per row). The upper one is its mirror, one logit
+    below the others, ln(n−1+b) + g b / (n−1+b); it is numerically tight and not proven in the paper.
+    """
+    r, count = np.broadcast_arrays(
+        np.asarray(row_norm, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    )
+    if (count < 1).any() or (r < 0).any():
+        raise ValueError("n must be at least 1 and row_norm at least 0")
+    many = np.maximum(count, 2.0)
+    others = many - 1
+    g = r * np.sqrt(many / others)
+    b = np.exp(-g)
+    gb = np.where(b > 0, g * b, 0.0)  # inf · 0 for an infinite norm
+    lower = np.log1p(others * b) + others * gb / (1 + others * b)
+    upper = np.log(others + b) + gb / (others + b)
+    alone = count < 2
+    return np.where(alone, 0.0, lower), np.where(alone, 0.0, upper)
+
+
+def head_entropy(
+    rows: ArrayLike, *, convention: str = "zhai2023", visible: ArrayLike | None = None
+) -> FloatArray:
+    """One number a head from the entropies of its rows.
+
+    Parameters
+    ----------
+    rows : array (head, sample, position)
+        Row entropies in nats; NaN at padded queries.
+    convention
+        A key of `HEAD_ENTROPY_CONVENTIONS`.
+    visible : array broadcastable to `rows`, optional
+        Visible keys; needed by `normalised_visible`.
+
+    Returns
+    -------
+    float64 array (head,)
+        NaN where a head has no row.
+
+    Raises
+    ------
+    ValueError
+        If the convention is unknown or lacks `visible`.
+    """
+    rule = HEAD_ENTROPY_CONVENTIONS.get(convention)
+    if rule is None:
+        raise ValueError(
+            f"convention is {convention!r}; give one of {', '.join(HEAD_ENTROPY_CONVENTIONS)}"
+        )
+    values = np.asarray(rows, dtype=np.float64)
+    if rule.normalised:
+        if visible is None:
+            raise ValueError(
+                f"convention {convention!r} needs visible, the visible keys of each row"
+            )
+        seen = np.broadcast_to(np.asarray(visible, dtype=np.float64), values.shape)
+        values = np.where(seen > 1, values, np.nan) / np.log(np.where(seen > 1, seen, np.e))
+    if rule.per_sequence:
+        values = _mean(values, axis=-1)
+        return _mean(values, axis=-1)
+    return _mean(values.reshape(len(values), -1), axis=-1)
+
+
+def _mean(values: FloatArray, axis: int) -> FloatArray:
+    there = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        mean: FloatArray = np.where(there, values, 0.0).sum(axis) / there.sum(axis)
+    return mean

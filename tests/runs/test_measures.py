@@ -1,0 +1,168 @@
+"""Measures against direct computation, their laziness, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from geometry.similarity import linear_cka
+from geometry.spectrum import RANKME_CONVENTIONS, eigenvalues, rankme
+from runs import measure, open_store
+from runs.catalogue import MEASURES
+from runs.errors import InputError
+from runs.jobs import execute
+from runs.recipe import load_recipe
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, series_folder: Path) -> Path:
+    import json
+
+    from tests.runs.conftest import recipe_text, speeches
+
+    folder = tmp_path_factory.mktemp("measured")
+    rows = [
+        json.dumps({"text": " ".join(t.split()[: 6 + i % 30]), "party": "AB"[i % 2]})
+        for i, t in enumerate(speeches())
+    ]
+    (folder / "speeches.jsonl").write_text("\n".join(rows))
+    recipe = folder / "recipe.toml"
+    capture = 'visits = ["head_ablation"]\n[capture.hidden]\nextra_positions = 1'
+    recipe.write_text(
+        recipe_text(series_folder, steps="steps = [0, 1, 4, 16]", capture=capture, measures="names = []")
+    )
+    execute(load_recipe(recipe))
+    return folder / "tiny.zarr"
+
+
+@pytest.fixture()
+def tree(store: Path) -> xr.DataTree:
+    return open_store(store)
+
+
+def last_states(tree: xr.DataTree) -> np.ndarray:
+    last = tree["sets/speeches/points"]["last"].values
+    return tree["sets/speeches/hidden"]["hidden"].values[:, :, last].astype(float)
+
+
+@pytest.mark.parametrize("convention", list(RANKME_CONVENTIONS))
+def test_rankme_is_of_the_last_tokens(tree: xr.DataTree, convention: str) -> None:
+    found = measure(tree, "rankme", convention=convention)
+    assert found.chunks is not None
+    assert found.dims == ("checkpoint", "layer")
+    centered = RANKME_CONVENTIONS[convention].centered
+    wanted = rankme(eigenvalues(last_states(tree), centered=centered), convention=convention)
+    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+    assert (found["lower"] < found).all()
+    assert (found < found["upper"]).all()
+    assert found["step"].values.tolist() == [0, 1, 4, 16]
+    assert found["tokens"].values.tolist() == [0, 256, 1024, 4096]
+    assert found["layer_name"].values.tolist() == ["embedding", "1", "2", "3", "final"]
+    assert found.attrs["convention"] == convention
+    assert "N/d = 1.2" in found.attrs["inputs"]
+
+
+def test_streamed_and_stored_states_agree(tree: xr.DataTree) -> None:
+    stored = measure(tree, "rankme", convention="li2025")
+    streamed = measure(tree, "rankme_streamed", convention="li2025").sel(pool="last")
+    np.testing.assert_allclose(streamed, stored, rtol=1e-6)
+
+
+def test_the_spectrum_has_all_ranks(tree: xr.DataTree) -> None:
+    found = measure(tree, "eigenspectrum", convention="centered").compute()
+    assert found.dims == ("checkpoint", "layer", "rank")
+    np.testing.assert_array_equal(found["rank"], np.arange(1, 33))
+    states = last_states(tree)
+    variance = states.var(axis=2).sum(-1)
+    np.testing.assert_allclose(found.sum("rank"), variance, rtol=1e-9)
+
+
+def test_loss_and_token_measures(tree: xr.DataTree) -> None:
+    tokens = tree["sets/speeches/tokens"].to_dataset()
+    for name, variable in (("loss", "surprisal"), ("token_entropy", "entropy")):
+        wanted = np.nanmean(tokens[variable].values.astype(float), axis=(1, 2))
+        np.testing.assert_allclose(measure(tree, name), wanted, rtol=1e-9)
+    rank = tokens["target_rank"].values
+    accuracy = [(r[r >= 0] == 0).mean() for r in rank]
+    np.testing.assert_allclose(measure(tree, "next_token_accuracy"), accuracy)
+
+
+def test_head_entropy_pools_bins_by_their_rows(tree: xr.DataTree) -> None:
+    rows = tree["sets/speeches/attention"].to_dataset().sel(statistic="entropy", fold=0)
+    wanted = (rows["mean"] * rows["count"]).sum("position_bin") / rows["count"].sum("position_bin")
+    found = measure(tree, "head_entropy", convention="zhai2023")
+    assert found.dims == ("checkpoint", "block", "head")
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    shares = measure(tree, "head_entropy", convention="normalised_visible").values
+    assert (shares > 0).all()
+    assert (shares <= 1 + 1e-6).all()
+
+
+def test_one_nan_row_makes_its_head_nan() -> None:
+    from runs.readings import row_mean
+
+    mean, count = np.ones((9, 3)), np.full((9, 3), 4)
+    nan = np.zeros((9, 3), int)
+    assert np.isfinite(row_mean(mean, count, nan)[0])
+    nan[[0, 2], 1] = 1
+    assert np.isnan(row_mean(mean, count, nan)[0])
+
+
+def test_cka_is_with_the_last_checkpoint(tree: xr.DataTree) -> None:
+    found = measure(tree, "linear_cka", convention="biased").compute()
+    states = last_states(tree)
+    for i in range(4):
+        for layer in range(5):
+            wanted = linear_cka(states[i, layer], states[-1, layer])
+            assert found.values[i, layer] == pytest.approx(wanted)
+    np.testing.assert_allclose(found.values[-1], 1, rtol=1e-9)
+
+
+def test_head_ablation_is_the_paired_increase(tree: xr.DataTree) -> None:
+    data = tree["sets/speeches/head_ablation"].to_dataset().compute()
+    wanted = (data["ablated_loss"] - data["loss"]).mean("ablated_sample")
+    found = measure(tree, "head_ablation")
+    assert found.dims == ("checkpoint", "block", "head")
+    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+    surprisal = tree["sets/speeches/tokens"]["surprisal"].values.astype(float)
+    np.testing.assert_allclose(data["loss"], np.nanmean(surprisal, axis=2), atol=1e-5)
+
+
+def test_every_row_computes_or_says_why_not(tree: xr.DataTree) -> None:
+    for name, convention in MEASURES:
+        found = measure(tree, name, convention=convention).compute()
+        assert found.attrs["unit"]
+        assert found.attrs["source"]
+        if "alpha" in name:  # 32 directions are too few for ranks 12–100
+            assert np.isnan(found).all()
+        else:
+            assert np.isfinite(found).all(), (name, convention)
+
+
+def test_persisted_measures_are_read_back(store: Path) -> None:
+    fresh = measure(open_store(store), "rankme", convention="roy2007", persist=True)
+    again = measure(open_store(store), "rankme", convention="roy2007")
+    assert again.chunks is None
+    xr.testing.assert_allclose(again, fresh.compute())
+    assert again.attrs["source"] == fresh.attrs["source"]
+
+
+def test_the_accessor_measures_and_draws(tree: xr.DataTree) -> None:
+    found = tree.phasescope.measure("loss")
+    np.testing.assert_array_equal(found, measure(tree, "loss"))
+    figure, table = tree.phasescope.draw("heads", steps=[0, 16])
+    assert figure.axes
+    assert table.data_vars
+
+
+def test_what_cannot_be_measured_is_one_line(tree: xr.DataTree) -> None:
+    with pytest.raises(InputError, match="no measure `rankmee`; did you mean `rankme`"):
+        measure(tree, "rankmee")
+    with pytest.raises(InputError, match="no convention `li`; it has li2025, li2025_code"):
+        measure(tree, "rankme", convention="li")
+    with pytest.raises(InputError, match="set `other`"):
+        measure(tree, "rankme", set="other")
