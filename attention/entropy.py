@@ -83,7 +83,7 @@ def entropy_bounds(row_norm: ArrayLike, n: ArrayLike) -> tuple[FloatArray, Float
     Returns
     -------
     lower, upper : float64 arrays
-        In nats; both 0 at n = 1 and equal at n = 2.
+        In nats; both 0 at n = 1 and equal at n = 2; NaN where an argument is.
 
     Raises
     ------
@@ -92,23 +92,27 @@ def entropy_bounds(row_norm: ArrayLike, n: ArrayLike) -> tuple[FloatArray, Float
 
     Notes
     -----
-    With g = r √(n/(n−1)) and b = e^(−g) the lower bound is ln(1 + (n−1)b) + (n−1) g b / (1 + (n−1)b): one
-    logit above the others (arXiv 2303.06296, Theorem 3.1, per row). The upper one is its mirror, one logit
-    below the others, ln(n−1+b) + g b / (n−1+b); it is numerically tight and not proven in the paper.
+    With g = r √(n/(n−1)) and b = e^(−g) the lower bound is ln(1 + (n−1)b) + (n−1) g b / (1 + (n−1)b):
+    one logit above the others (arXiv 2303.06296, Theorem 3.1, per row). The upper one is its mirror,
+    one logit below the others, ln(n−1+b) + g b / (n−1+b); numerically tight, not in the paper and
+    not proven.
     """
     r, count = np.broadcast_arrays(
         np.asarray(row_norm, dtype=np.float64), np.asarray(n, dtype=np.float64)
     )
     if (count < 1).any() or (r < 0).any():
-        raise ValueError("n must be at least 1 and row_norm at least 0")
+        raise ValueError(
+            f"n is {np.nanmin(count):g} and row_norm {np.nanmin(r):g} at the least; "
+            "give n of 1 or more and norms of 0 or more"
+        )
     many = np.maximum(count, 2.0)
     others = many - 1
     g = r * np.sqrt(many / others)
     b = np.exp(-g)
-    gb = np.where(b > 0, g * b, 0.0)  # inf · 0 for an infinite norm
+    gb = np.minimum(g, 1e4) * b  # b is 0 long before 1e4; inf · 0 would be NaN
     lower = np.log1p(others * b) + others * gb / (1 + others * b)
-    upper = np.log(others + b) + gb / (others + b)
-    alone = count < 2
+    upper = np.log(others) + np.log1p(b / others) + gb / (others + b)
+    alone = (count < 2) & ~np.isnan(r)
     return np.where(alone, 0.0, lower), np.where(alone, 0.0, upper)
 
 
@@ -116,6 +120,12 @@ def head_entropy(
     rows: ArrayLike, *, convention: str = "zhai2023", visible: ArrayLike | None = None
 ) -> FloatArray:
     """One number a head from the entropies of its rows.
+
+    `zhai2023` averages all valid rows of all samples alike (arXiv 2303.06296 §3). `jha2025_paper`
+    averages the T rows of each sample, the first row with its H = 0 among them, then the samples (arXiv
+    2501.03489 Eq. 7); with padding T is the sample's own length, so short samples weigh as much
+    as long ones. The two are equal when every sample is full. `normalised_visible` averages
+    H / ln(visible keys) over rows that see at least two, where 1 is uniform attention.
 
     Parameters
     ----------
@@ -129,7 +139,8 @@ def head_entropy(
     Returns
     -------
     float64 array (head,)
-        NaN where a head has no row.
+        NaN where a head has no row; a sample without one counts for nothing. Costs two float64
+        copies of rows.
 
     Raises
     ------

@@ -18,7 +18,7 @@ from attention.operands import Operands, Rule, check, operands
 _EXP_SAFE = 60.0  # exp(60) times any row length and value stays far below the float32 maximum
 _FLAG = -1e-3  # an entropy below this is not rounding
 _ROWS = 128  # query rows a block: more would compute more of the hidden triangle
-_GROUP = 2**19  # scores a block to aim at by taking several samples at once: 2 MB stay in cache
+_GROUP = 2**21  # scores a block to aim at by taking several samples at once
 _BLOCK = 2**22  # scores a block at most, by taking fewer rows
 
 
@@ -256,7 +256,7 @@ def _block(
     groups = s.shape[0] * s.shape[1]
     values = x.values[:, :, keys].flatten(0, 1)
     sums = torch.bmm(p.view(groups, -1, p.shape[-1]), values).view(*p.shape[:-1], -1)
-    total = sums[..., -1]
+    total = sums[..., -1].clone()
     energy = s.mul_(p).sum(-1)
     mass = total
     if slot is not None:

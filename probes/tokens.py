@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 _LOGITS = 1 << 20  # logits held at a time
-_ROWS = 512  # rows that share one reading of the unembedding
+_ROWS = 2048  # rows that share one reading of the unembedding
+_CLOSE = 4.0  # how far logits may rise above the shift before sums move to a new one
 
 
+@torch.no_grad()
 def token_statistics(
     hidden: Tensor,
     unembedding: Tensor,
@@ -28,7 +30,7 @@ def token_statistics(
     unembedding : tensor (vocabulary, feature)
         Output embedding.
     targets : int64 tensor (…)
-        The token that came next; −1 where there is none.
+        The token that came next; −1 (or any negative) where there is none.
     bias : tensor (vocabulary,), optional
         Added to the logits.
     vocab_size
@@ -42,7 +44,8 @@ def token_statistics(
     -------
     dict of tensors (…)
         `surprisal` −ln p(target) and `entropy` in nats, `varentropy` Var(−ln p) in nats², float32;
-        `top1`, the most likely token, and `target_rank`, the number of strictly larger logits, int64.
+        `top1`, the most likely token (the first of equals), and `target_rank`, the number of
+        strictly larger logits, int64.
         Without a target surprisal is NaN and the rank −1.
 
     Raises
@@ -52,10 +55,10 @@ def token_statistics(
 
     Notes
     -----
-    Rows go in groups of 512 and the vocabulary in blocks, with running maximum and running sums of e^s,
-    s e^s and s² e^s that are rescaled when the maximum grows. Logits in float32, running sums in float64.
-    Costs the product the model would compute anyway plus a few passes over blocks that stay in cache;
-    memory is one block of logits.
+    Rows go in groups of 2048 and the vocabulary in blocks, with running sums of e^s, s e^s and s² e^s
+    in which s is the logit less a shift close to the largest so far. Logits in float32, running sums
+    in float64, no gradients. Costs the product the model would compute anyway plus a few passes over
+    blocks that stay in cache. Memory: two blocks of about a million float32 numbers.
     """
     weight = unembedding[:vocab_size]
     _check(hidden, weight, targets)
@@ -95,6 +98,7 @@ class _Rows:
         self._targets = targets.clamp_min(0)
         count, device = len(rows), rows.device
         wide = torch.float32 if device.type == "mps" else torch.float64
+        self._shift = torch.zeros(count, device=device)
         self._largest = torch.full((count,), -torch.inf, device=device)
         self._top = torch.zeros(count, dtype=torch.int64, device=device)
         self._rank = torch.zeros(count, dtype=torch.int64, device=device)
@@ -103,62 +107,76 @@ class _Rows:
 
     def scan(self, chunk: int | None) -> dict[str, Tensor]:
         """Walk the vocabulary and give the statistics."""
-        size = chunk or max(256, _LOGITS // max(len(self._rows), 1))
-        logits = torch.empty(
-            len(self._rows) * min(size, len(self._weight)), device=self._rows.device
-        )
-        other = torch.empty_like(logits)
+        size = min(chunk or max(256, _LOGITS // len(self._rows)), len(self._weight))
+        scratch = torch.empty(2, len(self._rows) * size, device=self._rows.device)
         for start in range(0, len(self._weight), size):
-            self._block(start, min(start + size, len(self._weight)), logits, other)
+            stop = min(start + size, len(self._weight))
+            shape = (len(self._rows), stop - start)
+            logits, other = (x[: shape[0] * shape[1]].view(shape) for x in scratch)
+            self._logits(start, stop, logits)
+            self._count(start, stop, logits, other)
+            self._find_top(start, logits, first=start == 0)
+            self._add(logits, other)
         return self._finish()
 
-    def _block(self, start: int, stop: int, logits: Tensor, other: Tensor) -> None:
-        count, width = len(self._rows), stop - start
-        block = logits[: count * width].view(count, width)
-        weights = other[: count * width].view(count, width)
-        torch.mm(self._rows, self._weight[start:stop].float().T, out=block)
+    def _logits(self, start: int, stop: int, out: Tensor) -> None:
+        """Logits less the shift, which the product takes off for free unless they are capped."""
+        weight = self._weight[start:stop].float().T
+        shift = self._shift[:, None]
+        if self._softcap is None:
+            torch.addmm(-shift, self._rows, weight, out=out)
+        else:
+            torch.mm(self._rows, weight, out=out)
         if self._bias is not None:
-            block.add_(self._bias[start:stop])
+            out.add_(self._bias[start:stop])
         if self._softcap is not None:
-            block.div_(self._softcap).tanh_().mul_(self._softcap)
-        self._rank += torch.gt(block, self._target_logit[:, None]).sum(1)
-        self._forget_own(block, start, stop)
-        highest, place = block.max(1)
-        grew = highest > self._largest
-        self._top = torch.where(grew, place + start, self._top)
-        largest = torch.where(grew, highest, self._largest)
-        self._rescale(largest)
-        block.sub_(largest[:, None])
-        torch.exp(block, out=weights)
-        self._sums[0] += weights.sum(1)
-        weights.mul_(block)
-        self._sums[1] += weights.sum(1)
-        weights.mul_(block)
-        self._sums[2] += weights.sum(1)
+            out.div_(self._softcap).tanh_().mul_(self._softcap).sub_(shift)
 
-    def _forget_own(self, block: Tensor, start: int, stop: int) -> None:
-        """The target's own logit may differ in the last bit from the one it is compared with."""
-        inside = (self._targets >= start) & (self._targets < stop)
+    def _count(self, start: int, stop: int, logits: Tensor, other: Tensor) -> None:
+        """Count larger logits; the target's own may differ in the last bit and is left out."""
+        target = self._target_logit - self._shift
+        torch.gt(logits, target[:, None], out=other)  # a sum of floats is faster than one of bools
         place = (self._targets - start).clamp(0, stop - start - 1)
-        own = block.gather(1, place[:, None])[:, 0]
-        self._rank -= (inside & (own > self._target_logit)).long()
+        inside = (self._targets >= start) & (self._targets < stop)
+        own = other.gather(1, place[:, None])[:, 0]
+        self._rank += (other.sum(1) - torch.where(inside, own, 0)).long()
 
-    def _rescale(self, largest: Tensor) -> None:
-        """Move running sums of e^(s−m), (s−m) e^(s−m) and (s−m)² e^(s−m) to a larger m."""
-        sums = self._sums
-        shift = torch.where(torch.isinf(self._largest), 0.0, self._largest - largest).to(sums.dtype)
-        factor = shift.exp()
-        zero, one, two = sums
-        self._sums = factor * torch.stack(
-            [zero, one + shift * zero, two + 2 * shift * one + shift.square() * zero]
+    def _find_top(self, start: int, logits: Tensor, *, first: bool) -> None:
+        """Follow the largest logit, and move the shift to it where it has run away."""
+        highest = logits.amax(1)
+        grew = (highest + self._shift > self._largest) | first
+        rows = grew.nonzero()[:, 0]  # fewer and fewer: most rows need no second look
+        self._top[rows] = logits[rows].argmax(1) + start
+        self._largest = torch.where(grew, highest + self._shift, self._largest)
+        far = (highest > _CLOSE) | first
+        if bool(far.any()):
+            move = torch.where(far, highest, 0)
+            logits -= move[:, None]
+            self._move(move)
+
+    def _move(self, by: Tensor) -> None:
+        """Raise the shift, and restate the running sums for it."""
+        zero, one, two = self._sums
+        d = by.to(zero.dtype)
+        self._sums = torch.where(
+            zero == 0,
+            self._sums,  # nothing there yet, and e^(−d) may be infinite
+            (-d).exp() * torch.stack([zero, one - d * zero, two - 2 * d * one + d * d * zero]),
         )
-        self._largest = largest
+        self._shift = self._shift + by
+
+    def _add(self, logits: Tensor, other: Tensor) -> None:
+        torch.exp(logits, out=other)
+        for power in range(3):
+            if power:
+                other *= logits
+            self._sums[power] += other.sum(1)
 
     def _finish(self) -> dict[str, Tensor]:
         mass, first, second = self._sums
         mean = first / mass
         entropy = mass.log() - mean
-        log_mass = self._largest.to(mass.dtype) + mass.log()
+        log_mass = self._shift.to(mass.dtype) + mass.log()
         surprisal = log_mass - self._target_logit.to(mass.dtype)
         spread = (second / mass - mean.square()).clamp_min(0)
         return {

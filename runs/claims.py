@@ -100,6 +100,8 @@ class Worker:
                 claims = {label: lease for label, lease in claims.items() if label in still}
                 if claims:
                     self._visit(checkpoint, claims)
+                    # A cell still wanted was taken over by somebody else meanwhile: wait for them.
+                    others |= bool(self._wanted(checkpoint))
         return others
 
     def _wanted(self, checkpoint: Checkpoint) -> list[str]:

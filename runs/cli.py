@@ -56,7 +56,8 @@ def main() -> None:
 def demo(
     out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("out/demo"),
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that capture; default one a core, at most 4.")
+        int | None,
+        typer.Option(min=1, help="Processes that capture; default one a core, at most 4."),
     ] = None,
 ) -> None:
     """Train a small model, capture its checkpoints, draw its phases, write the report."""

@@ -57,7 +57,7 @@ def draw_figures(
             bar.update(task, note=name)
             try:
                 figure, table = draw(tree, name)
-            except MissingMeasure as error:
+            except (MissingMeasure, ValueError) as error:
                 if names:
                     raise InputError(f"{store}: {error}") from None
                 console.print(f"[yellow]{name} is left out[/]: {error}", soft_wrap=True)

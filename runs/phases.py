@@ -85,7 +85,7 @@ def find_phases(data: dict[str, xr.Dataset], branch: str, options: PhasesTable) 
     told = {}
     if len(steps) > 1:
         moved = excursion(
-            rank["value"].values[there], errors["log_rankme"][there], steps, seed=options.seed
+            curves["log_rankme"][there], errors["log_rankme"][there], steps, seed=options.seed
         )
         told = _told(moved, steps)
     return _dataset(phases).assign_attrs(

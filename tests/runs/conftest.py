@@ -130,7 +130,9 @@ def sets_digest(path: Path) -> str:
             values = np.asarray(child[...])
             if child.metadata.dimension_names[0] == "checkpoint":
                 values = values[order]
-            content = values.tobytes() if values.dtype.kind != "T" else str(values.tolist()).encode()
+            content = (
+                values.tobytes() if values.dtype.kind != "T" else str(values.tolist()).encode()
+            )
             state.update(f"{at}/{name}{values.shape}{values.dtype}".encode() + content)
 
     walk(root["sets"], "sets")

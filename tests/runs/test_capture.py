@@ -29,7 +29,9 @@ def plan(write_recipe: Callable[..., Path]) -> Plan:
     return make_plan(load_recipe(write_recipe(capture=extra)))
 
 
-def capture(plan: Plan, loaded: LoadedModel, micro_batch: int | None = None, block: int = 4) -> Arrays:
+def capture(
+    plan: Plan, loaded: LoadedModel, micro_batch: int | None = None, block: int = 4
+) -> Arrays:
     spec = plan.specs["speeches"]
     collectors = {n: p.collector(spec, loaded.unembedding) for n, p in PRODUCTS.items()}
     capture_set(
@@ -270,7 +272,9 @@ def test_a_model_that_turns_nan_fails(plan: Plan, loaded: LoadedModel) -> None:
         capture(plan, loaded)
 
 
-def test_an_ablated_head_changes_the_loss_and_none_does_not(plan: Plan, loaded: LoadedModel) -> None:
+def test_an_ablated_head_changes_the_loss_and_none_does_not(
+    plan: Plan, loaded: LoadedModel
+) -> None:
     inputs = plan.specs["speeches"].inputs
     whole = loaded.ablated_losses(inputs.tokens, inputs.length, None)
     surprisal = capture(plan, loaded)["tokens"]["surprisal"]

@@ -104,7 +104,9 @@ def test_one_more_product_captures_only_it(
     assert len(forwards) == len(STEPS)
     assert wanted == [["speeches/tokens"]] * len(STEPS)
     assert kept
-    assert kept == {p: p.stat().st_mtime_ns for p in (store / "sets/speeches/hidden").rglob("c/*/**/*")}
+    assert kept == {
+        p: p.stat().st_mtime_ns for p in (store / "sets/speeches/hidden").rglob("c/*/**/*")
+    }
 
 
 def damage(folder: Path, how: str) -> None:
@@ -234,18 +236,28 @@ def test_a_lease_of_a_dead_process_is_taken_over(write_recipe: Write) -> None:
 def test_a_lease_lost_meanwhile_is_not_turned_into_done(
     write_recipe: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = load_recipe(write_recipe(steps="steps = [0]"))
-    from runs.leases import Lease
+    """Somebody takes the leases over and dies: our result is dropped, and the cells done again."""
+    import json
+    import socket
 
-    lost = iter([True] * 4)
-    real = Lease.held
-    monkeypatch.setattr(
-        Lease, "held", lambda self: real(self) and not (":" in self.path.name and next(lost, False))
-    )
-    outcome = execute(recipe)
-    status = open_store(recipe.store)["checkpoints"]["status"]
-    assert outcome.captured == 1
-    assert (status == DONE).all()  # the next pass did them
+    recipe = load_recipe(write_recipe(steps="steps = [0]"))
+    leases = recipe.store.with_name(recipe.store.name + ".leases")
+    statuses: list[int] = []
+    real = runs.claims.capture_set
+
+    def taken_over(*arguments: object, **options: object) -> None:
+        real(*arguments, **options)  # type: ignore[arg-type]
+        statuses.append(int(open_store(recipe.store)["checkpoints"]["status"].sum()))
+        if len(statuses) == 1:
+            other = {"host": socket.gethostname(), "pid": 2**22 + 1, "born": 0.0, "token": "x"}
+            for lease in leases.glob("main*.lease"):
+                lease.write_text(json.dumps(other))
+
+    monkeypatch.setattr(runs.claims, "capture_set", taken_over)
+    assert execute(recipe).captured == 1
+    assert statuses == [0, 0]  # the first capture was not marked as done
+    assert (open_store(recipe.store)["checkpoints"]["status"] == DONE).all()
+    assert list(leases.iterdir()) == []
 
 
 @pytest.mark.slow

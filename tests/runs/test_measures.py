@@ -33,7 +33,9 @@ def store(tmp_path_factory: pytest.TempPathFactory, series_folder: Path) -> Path
     recipe = folder / "recipe.toml"
     capture = 'visits = ["head_ablation"]\n[capture.hidden]\nextra_positions = 1'
     recipe.write_text(
-        recipe_text(series_folder, steps="steps = [0, 1, 4, 16]", capture=capture, measures="names = []")
+        recipe_text(
+            series_folder, steps="steps = [0, 1, 4, 16]", capture=capture, measures="names = []"
+        )
     )
     execute(load_recipe(recipe))
     return folder / "tiny.zarr"

@@ -21,7 +21,11 @@ def test_paths_are_relative_to_the_recipe(write_recipe: Write, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("shuffle_seed = 1", "shuffel_seed = 1", ["inputs.speeches.shuffel_seed", "`shuffle_seed`"]),
+        (
+            "shuffle_seed = 1",
+            "shuffel_seed = 1",
+            ["inputs.speeches.shuffel_seed", "`shuffle_seed`"],
+        ),
         ("block = 4", "blocks = 4", ["capture.blocks", "`block`"]),
         ("tokens_per_step", "tokens_per_stop", ["series.tokens_per_stop", "`tokens_per_step`"]),
         ('store = "tiny.zarr"', 'stor = "x"', ["`stor`", "`store`"]),

@@ -26,7 +26,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, series_folder: Path) -> Path:
     rows = [json.dumps({"text": t, "party": "A"}) for t in speeches(20)]
     (folder / "speeches.jsonl").write_text("\n".join(rows))
     recipe = folder / "recipe.toml"
-    recipe.write_text(recipe_text(series_folder, steps="steps = [1, 4]", measures='names = ["loss"]'))
+    recipe.write_text(
+        recipe_text(series_folder, steps="steps = [1, 4]", measures='names = ["loss"]')
+    )
     execute(load_recipe(recipe))
     return folder / "tiny.zarr"
 
@@ -54,7 +56,10 @@ def test_unfinished_cells_are_not_shown(store: Path) -> None:
     writer.set_cell("speeches/hidden", "main/step1", status=MISSING)
     tree = open_store(store)
     assert tree["sets/speeches/hidden"]["checkpoint"].values.tolist() == ["main/step4"]
-    assert tree["sets/speeches/tokens"]["checkpoint"].values.tolist() == ["main/step1", "main/step4"]
+    assert tree["sets/speeches/tokens"]["checkpoint"].values.tolist() == [
+        "main/step1",
+        "main/step4",
+    ]
     assert tree.attrs["warnings"] == ["1 checkpoints are not finished: run the recipe again"]
 
 
@@ -95,7 +100,9 @@ def test_a_measure_written_by_half_is_not_there(store: Path) -> None:
 def test_other_tokens_for_a_known_checkpoint_are_refused(store: Path) -> None:
     from runs.series import Checkpoint
 
-    with pytest.raises(InputError, match="main/step4 has 1024 tokens in the store and 4 in the series"):
+    with pytest.raises(
+        InputError, match="main/step4 has 1024 tokens in the store and 4 in the series"
+    ):
         StoreWriter(store).add_checkpoints([Checkpoint(Path("x"), 4, 4)])
 
 

@@ -1,0 +1,112 @@
+"""Row statistics by their definitions, from all probabilities at once in float64."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+TOLERANCE = {"entropy": 2e-5, "distance": 2e-4, "max_logit": 2e-5, "row_norm": 5e-5}
+
+
+def draw(
+    *shape: int, kv: int | None = None, seed: int = 0, size: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """q, k, v with the last dimension as features; logits have about `size` as standard deviation."""
+    generator = torch.Generator().manual_seed(seed)
+    batch, heads, length, width = shape
+    q = torch.randn(batch, heads, length, width, generator=generator) * size
+    k = torch.randn(batch, kv or heads, length, width, generator=generator) + 0.5
+    v = torch.randn(batch, kv or heads, length, width + 1, generator=generator)
+    return q, k, v
+
+
+def visible_keys(length: int, mask: Tensor | None, causal: bool, window: int | None) -> Tensor:
+    i, j = torch.arange(length)[:, None], torch.arange(length)
+    seen = torch.ones(length, length, dtype=torch.bool)
+    if causal:
+        seen &= j <= i
+    if window is not None:
+        seen &= j > i - window
+    return seen[None, None] & (
+        torch.ones(1, 1, 1, length, dtype=torch.bool) if mask is None else mask[:, None, None]
+    )
+
+
+def eager(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    scaling: float,
+    key_mask: Tensor | None = None,
+    causal: bool = True,
+    window: int | None = None,
+    softcap: float | None = None,
+    bias: Tensor | None = None,
+    sink: Tensor | None = None,
+) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """The definitions in float64 with all probabilities at once; bias is a full tensor here."""
+    q, k, v = q.double(), k.double(), v.double()
+    batch, heads, length, _ = q.shape
+    k, v = (x.repeat_interleave(heads // x.shape[1], 1) for x in (k, v))
+    s = torch.einsum("bhid,bhjd->bhij", q, k) * scaling
+    if softcap is not None:
+        s = softcap * torch.tanh(s / softcap)
+    if bias is not None:
+        s = s + bias
+    seen = visible_keys(length, key_mask, causal, window).expand_as(s)
+    masked = s.masked_fill(~seen, -torch.inf)
+    if sink is not None:
+        slot = sink.double().view(1, heads, 1, 1).expand(batch, heads, length, 1)
+        masked = torch.cat([masked, slot], -1)
+    p = torch.nan_to_num(torch.softmax(masked, -1))
+    entropy = torch.special.entr(p).sum(-1)
+    p = p[..., :length]
+    n = seen.sum(-1).double()
+    centred = torch.where(seen, s - (s * seen).sum(-1, keepdim=True) / n[..., None], 0)
+    first = 0 if key_mask is None else key_mask.int().argmax(-1)[:, None]
+    place = torch.arange(length).double()
+    before = F.pad(p.diagonal(-1, -2, -1), (1, 0))
+    has_before = F.pad(seen.diagonal(-1, -2, -1), (1, 0))
+    outcomes = n if sink is None else n + 1
+    statistics = {
+        "entropy": entropy,
+        "normalised_entropy": torch.where(n > 1, entropy / outcomes.log(), torch.nan),
+        "max_logit": masked[..., :length].amax(-1),
+        "row_norm": centred.norm(dim=-1),
+        "first_key": (p * (place == torch.as_tensor(first)[..., None, None])).sum(-1)
+        if key_mask is not None
+        else p[..., 0],
+        "previous_key": torch.where(has_before, before, torch.nan),
+        "distance": (p * (place[:, None] - place)).sum(-1),
+        "visible": n,
+    }
+    output = p @ v
+    if key_mask is not None:
+        valid = key_mask[:, None]
+        statistics = {name: x.where(valid, torch.nan) for name, x in statistics.items()}
+        output = output.where(valid[..., None], 0.0)
+    return output, statistics, p
+
+
+def same(found: dict[str, Tensor], wanted: dict[str, Tensor], scale: float = 1.0) -> None:
+    assert found.keys() == wanted.keys()
+    for name, value in found.items():
+        torch.testing.assert_close(
+            value.double(),
+            wanted[name].double(),
+            atol=scale * TOLERANCE.get(name, 5e-6),
+            rtol=2e-6 * scale,
+            equal_nan=True,
+            msg=f"{name} differs",
+        )
+
+
+def padding(batch: int, length: int, side: str) -> Tensor:
+    """Sample b loses 2 + 3 b tokens."""
+    lost = 2 + 3 * torch.arange(batch)[:, None]
+    place = torch.arange(length)
+    if side == "holes":
+        return (place + lost) % 5 != 0
+    return place >= lost if side == "left" else place < length - lost
