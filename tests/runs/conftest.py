@@ -22,7 +22,7 @@ TOKENS_PER_STEP = 256
 
 def speeches(count: int = 60, words: int = 40) -> list[str]:
     generator = np.random.default_rng(0)
-    lexicon = "the union of states has a great and growing trade with all nations this year".split()
+    lexicon = ["the", "union", "of", "states", "has", "a", "great", "and", "growing", "trade", "with", "all", "nations", "this", "year"]
     return [" ".join(generator.choice(lexicon, words)) for _ in range(count)]
 
 
@@ -56,7 +56,7 @@ def series_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def own_series(series_folder: Path, tmp_path: Path) -> Path:
     """A copy of the series that a test may damage."""
     return Path(shutil.copytree(series_folder, tmp_path / "own"))
@@ -98,7 +98,7 @@ block = 4
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def write_recipe(series_folder: Path, tmp_path: Path) -> Callable[..., Path]:
     """Writes the text and a recipe; keyword arguments add lines to its tables."""
     lines = []

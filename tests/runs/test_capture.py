@@ -23,7 +23,7 @@ from runs.recipe import load_recipe
 Arrays = dict[str, dict[str, np.ndarray]]
 
 
-@pytest.fixture()
+@pytest.fixture
 def plan(write_recipe: Callable[..., Path]) -> Plan:
     extra = "[capture.hidden]\nextra_positions = 2\nother_points = 50"
     return make_plan(load_recipe(write_recipe(capture=extra)))
@@ -40,12 +40,12 @@ def capture(
     return {name: collector.finish() for name, collector in collectors.items()}
 
 
-@pytest.fixture()
+@pytest.fixture
 def loaded(series_folder: Path) -> LoadedModel:
     return load_model(series_folder / "step4")
 
 
-@pytest.fixture()
+@pytest.fixture
 def truth(plan: Plan, series_folder: Path) -> Any:
     """Hidden states, patterns and logits of an eager model that phasescope never touched."""
     model = AutoModelForCausalLM.from_pretrained(

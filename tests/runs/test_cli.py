@@ -16,7 +16,7 @@ from tests.runs.conftest import STEPS, save_step
 Write = Callable[..., Path]
 
 
-@pytest.fixture()
+@pytest.fixture
 def cli(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:

@@ -42,7 +42,7 @@ def build(path: Path, **options: Any) -> InputSet:
     return build_set("x", InputTable.model_validate(table), Words())
 
 
-@pytest.fixture()
+@pytest.fixture
 def jsonl(tmp_path: Path) -> Path:
     path = tmp_path / "docs.jsonl"
     rows = [

@@ -22,7 +22,7 @@ from tests.runs.conftest import STEPS, save_step, sets_digest
 Write = Callable[..., Path]
 
 
-@pytest.fixture()
+@pytest.fixture
 def forwards(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths of every checkpoint loaded from now on."""
     seen: list[str] = []

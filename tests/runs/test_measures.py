@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +40,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, series_folder: Path) -> Path
     return folder / "tiny.zarr"
 
 
-@pytest.fixture()
+@pytest.fixture
 def tree(store: Path) -> xr.DataTree:
     return open_store(store)
 

@@ -15,7 +15,7 @@ def fake(folder: Path) -> None:
     (folder / "config.json").write_text("{}")
 
 
-@pytest.fixture()
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "tokenizer.json").write_text("{}")
     return tmp_path

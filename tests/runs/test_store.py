@@ -33,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, series_folder: Path) -> Path:
     return folder / "tiny.zarr"
 
 
-@pytest.fixture()
+@pytest.fixture
 def store(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "copy.zarr"))
 
