@@ -7,6 +7,7 @@ A random GPT-NeoX (6 layers × 512, 8 heads, MLP 2048, vocabulary 50304) reads r
 sdpa attention and the logits of every position; capture is `runs.capture.capture_set` with the
 collectors of all products. Both walk the same set, one after the other, in one process; the ratio is
 the median over pairs. What happens once a checkpoint (spectra of all folds) is reported apart.
+With one thread the clock is processor time, which other work on the machine hardly touches.
 Memory is the peak resident size of a process of its own, less what it held before the first pass.
 """
 
@@ -16,11 +17,12 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import get_context
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from runs.architectures import find_modules, model_shape
@@ -96,7 +98,7 @@ def capture_pass(
 
 
 def paired(
-    bare: Callable[[], object], others: dict[str, Callable[[], object]], repeats: int
+    bare: Callable[[], object], others: Mapping[str, Callable[[], object]], repeats: int
 ) -> tuple[float, dict[str, tuple[float, float]]]:
     """Median seconds of bare; of each other, median seconds and median ratio to the bare beside it."""
     seconds: dict[str, list[float]] = {name: [] for name in others}
@@ -114,9 +116,10 @@ def paired(
 
 
 def timed(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
     action()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def load() -> str:
@@ -170,6 +173,7 @@ def peak_mb() -> float:
 def peak_of(kind: str, length: int, batch: int, threads: int, seed: int) -> float:
     """Growth of the peak by one pass; runs in a process of its own."""
     torch.set_num_threads(threads)
+    threadpool_limits(threads)
     loaded = random_model(length, seed)
     capture_pass(loaded, random_set(1, 16, folds=1, seed=seed), 1)
     bare_pass(loaded, random_set(1, 16, folds=1, seed=seed), 1)
@@ -209,6 +213,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    threadpool_limits(args.threads)  # the BLAS of SciPy has threads of its own
     print(f"torch {torch.__version__}, {args.threads} threads of {os.cpu_count()}, load {load()}")
     for length, batch in args.cases:
         time_case(length, batch, args)

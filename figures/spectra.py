@@ -111,7 +111,7 @@ def _spectra(
         values = part["share"].values[number]
         start = int(step) == 0
         axes.plot(
-            part["rank"].values, np.where(values > 0, values, np.nan),
+            part["rank"].values, np.where(values > _FLOOR, values, np.nan),
             color=theme.muted if start else colours(norm(float(step))), label=f"step {int(step)}",
             linewidth=1.6 if start else 1.0, linestyle=(0, (3, 1.5)) if start else "-",
             zorder=3 if start else 2,

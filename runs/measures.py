@@ -103,7 +103,10 @@ def measure_dataset(tree: xr.DataTree, row: Row, name: str) -> xr.Dataset:
     if _at(tree, path) and tree[path].attrs.get("lineage") == lineage:
         return tree[path].to_dataset().drop_attrs(deep=False).assign_attrs(tree[path].attrs)
     found = _apply_pair(tree, row, name) if isinstance(row, Pair) else _apply(tree, row, name)
-    inputs = tree[f"sets/{name}/inputs"].attrs.get("description", "")
+    inputs = tree[f"sets/{name}/inputs"].to_dataset()
+    length = inputs["length"].values
+    if (length == length[0]).all():
+        found = found.assign_attrs(length=int(length[0]))
     return found.assign_attrs(
         measure=row.name,
         convention=row.convention,
@@ -112,7 +115,7 @@ def measure_dataset(tree: xr.DataTree, row: Row, name: str) -> xr.Dataset:
         set=name,
         level=LEVEL,
         interval=row.interval,
-        inputs=_described(tree, row, name, str(inputs)),
+        inputs=_described(tree, row, name, str(inputs.attrs.get("description", ""))),
         lineage=lineage,
     )
 

@@ -155,7 +155,12 @@ def _told(moved: Excursion, steps: NDArray[np.float64]) -> dict[str, float | boo
         "last_ratio": moved.final_ratio_interval,
     }.items():
         found |= {f"{name}_lower": lower, f"{name}_upper": upper}
-    return {
-        k: bool(v) if isinstance(v, (bool, np.bool_)) else float(v) if np.isfinite(v) else None
-        for k, v in found.items()
-    }
+    return {name: _plain(name, value) for name, value in found.items()}
+
+
+def _plain(name: str, value: float | bool) -> float | bool | None:
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if not np.isfinite(value):
+        return None
+    return round(value) if "step" in name else float(value)

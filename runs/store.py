@@ -14,6 +14,7 @@ import zarr
 from runs.errors import InputError
 from runs.writing import DONE, FAILED, SCHEMA, identity_of
 
+_THIN = 10.0  # samples a feature below which RankMe's finite-sample bias is several per cent
 _CHECKPOINT_COLUMNS = ("step", "tokens", "branch")
 
 
@@ -80,7 +81,7 @@ def _open(root: Path) -> xr.DataTree:
         for label in _leaves(group, base, depth):
             nodes[f"/{label}"] = _labelled(_read(root, label))
     attrs = {str(k): v for k, v in group.attrs.items()}
-    attrs |= {"path": str(root), "warnings": _warnings(checkpoints)}
+    attrs |= {"path": str(root), "warnings": [*_warnings(checkpoints), *_thin_sets(nodes)]}
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **nodes})
 
 
@@ -172,6 +173,20 @@ def _leaves(group: zarr.Group, base: str, depth: int) -> Iterable[str]:
         return
     for name in _groups(group, base):
         yield from _leaves(group, f"{base}/{name}", depth - 1)
+
+
+def _thin_sets(nodes: dict[str, xr.Dataset]) -> list[str]:
+    found = []
+    for path, dataset in nodes.items():
+        if path.startswith("/sets/") and path.endswith("/hidden"):
+            samples = int(nodes[path.removesuffix("hidden") + "points"]["last"].values.sum())
+            ratio = samples / dataset.sizes["feature"]
+            if ratio < _THIN:
+                found.append(
+                    f"set {path.split('/')[2]}: N/d = {ratio:.1f}, so RankMe reads low; compare its "
+                    "levels only at equal N/d"
+                )
+    return found
 
 
 def _warnings(checkpoints: xr.Dataset) -> list[str]:

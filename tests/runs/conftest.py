@@ -22,7 +22,8 @@ TOKENS_PER_STEP = 256
 
 def speeches(count: int = 60, words: int = 40) -> list[str]:
     generator = np.random.default_rng(0)
-    lexicon = ["the", "union", "of", "states", "has", "a", "great", "and", "growing", "trade", "with", "all", "nations", "this", "year"]
+    lexicon = ["the", "union", "of", "states", "has", "a", "great", "and", "growing", "trade"]
+    lexicon += ["with", "all", "nations", "this", "year"]
     return [" ".join(generator.choice(lexicon, words)) for _ in range(count)]
 
 

@@ -31,7 +31,7 @@ def test_folders_give_steps_tokens_and_branches(root: Path) -> None:
         ("seed1", 4, 400),
         ("seed1", 10, 1000),
     ]
-    assert [c.label for c in series.checkpoints][0] == "main/step2"
+    assert series.checkpoints[0].label == "main/step2"
 
 
 def test_the_manifest_wins_over_folder_names(root: Path) -> None:
