@@ -1,7 +1,7 @@
 """Cost of capturing everything, against a bare forward pass of the same model.
 
 python -m benchmarks.capture [--cases 512x4 2048x1] [--samples 8] [--repeats 7] [--threads 2]
-                             [--memory 512 1024 2048 4096 8192] [--seed 0]
+                             [--memory 512 1024 2048 4096 8192] [--shares] [--seed 0]
 
 A random GPT-NeoX (6 layers × 512, 8 heads, MLP 2048, vocabulary 50304) reads random tokens. Bare is
 sdpa attention and the logits of every position; capture is `runs.capture.capture_set` with the
@@ -130,8 +130,9 @@ def time_case(length: int, batch: int, args: argparse.Namespace) -> None:
     """One table: everything, and each product alone."""
     loaded = random_model(length, args.seed)
     inputs = random_set(args.samples, length, folds=1, seed=args.seed)
-    choices = {"everything": tuple(PRODUCTS), "hooks alone": ()}
-    choices |= {f"{name} alone": (name,) for name in PRODUCTS}
+    choices: dict[str, tuple[str, ...]] = {"everything": tuple(PRODUCTS)}
+    if args.shares:
+        choices |= {"hooks alone": ()} | {f"{name} alone": (name,) for name in PRODUCTS}
     before = load()
     others = {
         name: (lambda names=names: capture_pass(loaded, inputs, batch, names))
@@ -210,6 +211,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory", nargs="*", type=int, default=[512, 1024, 2048, 4096, 8192])
+    parser.add_argument("--shares", action="store_true", help="also time each product alone")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -34,7 +34,7 @@ class Read:
 
     variable: str
     core: tuple[str, ...] = ()
-    select: Mapping[str, str] = field(default_factory=dict)
+    select: Mapping[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ _POINTS = (
     Read("points/last", ("point",)),
     Read("points/group", ("point",)),
 )
+_ALL: Mapping[str, str | int] = {"centering": "centered", "fold": 0}
 _JACKKNIFE = "infinitesimal jackknife over samples, 95 %"
 _FOLDS = "spread over 8 folds, Student t, 95 %"
 _CLUSTERS = "clustered by sample, 95 %"
@@ -126,6 +127,7 @@ def _spectrum_rows() -> list[Row]:
                         ("fold", "rank"),
                         {"centering": rule.centering},
                     ),
+                    Read("moments/n", ("fold",)),
                 ),
                 partial(readings.rankme_streamed, convention=name),
                 unit="directions",
@@ -151,11 +153,12 @@ def _spectrum_rows() -> list[Row]:
             Reduce(
                 "alpha_req_streamed",
                 name,
-                (Read("moments/eigenvalues", ("fold", "rank"), {"centering": "centered"}),),
+                (Read("moments/eigenvalues", ("rank",), _ALL),),
                 partial(readings.alpha_req_streamed, ranks=ranks),
                 unit="1",
                 source=f"α-ReQ (Agrawal et al. 2022), {fitted}",
-                interval=_FOLDS,
+                # A fold has too few rows for its spread to be honest; alpha_req has an interval.
+                outputs=("value",),
             )
         )
     for name in ("centered", "uncentered"):

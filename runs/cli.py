@@ -63,7 +63,7 @@ def demo(
     """Train a small model, capture its checkpoints, draw its phases, write the report."""
     from runs.demo import make_demo
 
-    console = Console()
+    console = Console(highlight=False)
     count = workers or min(os.cpu_count() or 1, 4)
     _finish(make_demo(out, workers=count, console=console), console)
 
@@ -75,7 +75,7 @@ def plan(recipe: Recipe) -> None:
     from runs.recipe import load_recipe
     from runs.screens import show_plan
 
-    show_plan(make_plan(load_recipe(recipe)), Console())
+    show_plan(make_plan(load_recipe(recipe)), Console(highlight=False))
 
 
 @app.command()
@@ -84,7 +84,7 @@ def run(recipe: Recipe, workers: Workers = 1, retry: Retry = False) -> None:
     from runs.jobs import execute
     from runs.recipe import load_recipe
 
-    console = Console()
+    console = Console(highlight=False)
     _finish(execute(load_recipe(recipe), workers=workers, retry=retry, console=console), console)
 
 
@@ -94,7 +94,7 @@ def status(store: Store) -> None:
     from runs.screens import show_status
     from runs.store import open_store
 
-    show_status(open_store(store), Console())
+    show_status(open_store(store), Console(highlight=False))
 
 
 @app.command()
@@ -114,7 +114,7 @@ def measure(
     rows = [row for row in MEASURES.values() if row.default]
     if names:
         rows = [find_row(n, c or None) for n, _, c in (entry.partition("/") for entry in names)]
-    console = Console()
+    console = Console(highlight=False)
     done = compute(store, rows, console)
     write_phases(store, PhasesTable())
     console.print(f"{len(done)} measures computed, {store}", soft_wrap=True)
@@ -129,7 +129,7 @@ def figures(
     """Draw figures as PNG, SVG and PDF, each with its table and provenance."""
     from runs.drawing import draw_figures
 
-    console = Console()
+    console = Console(highlight=False)
     folder = out or store.parent / "figures"
     for path in draw_figures(store, folder, names, console):
         console.print(str(path), soft_wrap=True)
@@ -143,7 +143,7 @@ def report(
     """Write one self-contained HTML page with figures, tables, recipe and warnings."""
     from runs.drawing import write_report
 
-    console = Console()
+    console = Console(highlight=False)
     console.print(str(write_report(store, out, console)), soft_wrap=True)
 
 
@@ -154,7 +154,7 @@ def list_(
     """List what the suite can compute, draw or walk."""
     from runs.screens import show_list
 
-    show_list(what, Console())
+    show_list(what, Console(highlight=False))
 
 
 def _finish(outcome: Outcome, console: Console) -> None:

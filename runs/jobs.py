@@ -69,7 +69,9 @@ def run(recipe: str | Path, *, workers: int = 1) -> xr.DataTree:
     InputError
         If the recipe, what it names, or the store cannot be used.
     """
-    return open_store(execute(load_recipe(recipe), workers=workers, console=Console()).store)
+    return open_store(
+        execute(load_recipe(recipe), workers=workers, console=Console(highlight=False)).store
+    )
 
 
 def execute(

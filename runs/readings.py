@@ -62,9 +62,11 @@ def linear_cka(
     return float(similarity.linear_cka(x, y, debiased=debiased))
 
 
-def rankme_streamed(eigenvalues: Floats, *, convention: str) -> tuple[Any, ...]:
-    """RankMe of streamed spectra (fold, rank); the interval is made on its logarithm."""
-    values = np.log(spectrum.rankme(eigenvalues, convention=convention))
+def rankme_streamed(eigenvalues: Floats, n: NDArray[Any], *, convention: str) -> tuple[Any, ...]:
+    """RankMe of streamed spectra (fold, rank) of n rows; the interval is made on its logarithm."""
+    # Eigenvalues beyond the number of rows are padding, and an eps would count them.
+    spectra = [row[: int(count)] for row, count in zip(eigenvalues, n, strict=True)]
+    values = np.log([spectrum.rankme(s, convention=convention) for s in spectra])
     estimate = intervals.fold_interval(values)
     return (
         np.exp(estimate.value),
@@ -74,9 +76,9 @@ def rankme_streamed(eigenvalues: Floats, *, convention: str) -> tuple[Any, ...]:
     )
 
 
-def alpha_req_streamed(eigenvalues: Floats, *, ranks: tuple[int, int]) -> tuple[Any, ...]:
-    """α-ReQ of streamed spectra (fold, rank)."""
-    return tuple(intervals.fold_interval(spectrum.alpha_req(eigenvalues, ranks=ranks)))
+def alpha_req_streamed(eigenvalues: Floats, *, ranks: tuple[int, int]) -> Floats:
+    """α-ReQ of a streamed spectrum (rank,)."""
+    return spectrum.alpha_req(eigenvalues, ranks=ranks)
 
 
 def row_mean(mean: Floats, count: NDArray[Any], nan_count: NDArray[Any]) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import xarray as xr
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from runs.catalogue import MEASURES, Pair
 from runs.errors import InputError
@@ -15,6 +15,7 @@ from runs.plan import Plan
 from runs.visits import VISITS
 from runs.writing import DONE, FAILED
 
+_ABOUT = ("kind", "reads", "unit", "source")
 _MARKS = {DONE: "[green]done[/]", FAILED: "[red]failed[/]"}
 
 
@@ -75,8 +76,8 @@ def show_list(what: str, console: Console) -> None:
         If there is no such catalogue.
     """
     if what == "measures":
-        table = Table("measure", "convention", "kind", "reads", "unit", "source")
-        for row in MEASURES.values():
+        table = Table(*(Column(c, no_wrap=True) for c in ("measure", "convention")), *_ABOUT)
+        for row in sorted(MEASURES.values(), key=lambda r: r.name):
             reads = sorted({r.variable.split("/")[0] for r in row.reads} - {"points", "inputs"})
             kind = "pair" if isinstance(row, Pair) else "reduce"
             table.add_row(row.name, row.convention, kind, ", ".join(reads), row.unit, row.source)
@@ -85,7 +86,7 @@ def show_list(what: str, console: Console) -> None:
     elif what == "figures":
         from figures import FIGURES
 
-        table = Table("figure", "title", "draws", "source")
+        table = Table(Column("figure", no_wrap=True), "title", "draws", "source")
         for figure in FIGURES.values():
             needs = ", ".join(f"{name}/{convention}" for name, convention in figure.needs)
             table.add_row(figure.name, figure.title, needs, figure.source)
