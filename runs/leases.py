@@ -122,6 +122,15 @@ class Lease:
                 continue  # a slow file system: the next beat tries again
 
 
+def sweep(folder: Path) -> None:
+    """Remove what the dead left behind: stale leases that nobody needs to take over any more."""
+    for path in folder.glob("*.lease"):
+        name = path.stem.replace("%2F", "/").replace("%25", "%")
+        lease = Lease(folder, name)
+        if is_stale(path) and lease.acquire():
+            lease.release()
+
+
 def is_stale(path: Path) -> bool:
     """Whether a lease's holder is gone: its process on this host, or its heartbeat for 5 minutes.
 

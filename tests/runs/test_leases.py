@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runs.leases import STALE_AFTER, Lease, is_stale
+from runs.leases import STALE_AFTER, Lease, is_stale, sweep
 
 
 def test_one_holder_at_a_time(tmp_path: Path) -> None:
@@ -96,3 +96,13 @@ def test_many_threads_take_over_a_dead_lease_once(tmp_path: Path) -> None:
     assert sum(lease.held() for lease in leases) == len(won)
     for lease in won:
         lease.release()
+
+
+def test_a_sweep_removes_the_dead_and_spares_the_living(tmp_path: Path) -> None:
+    alive = Lease(tmp_path, "main/step1:x/hidden")
+    assert alive.acquire()
+    holder(Lease(tmp_path, "main/step2:x/100%").path)
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == [alive.path]
+    assert alive.held()
+    alive.release()
