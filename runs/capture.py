@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from runs.attention_tap import AttentionTap
 from runs.errors import CheckpointError
@@ -58,6 +59,8 @@ def capture_set(
     relay = _Relay(collectors)
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
+        # A second BLAS thread would fight torch's own, which wait for work by spinning.
+        stack.enter_context(threadpool_limits(1, user_api="blas"))
         stack.enter_context(
             hidden_hooks(loaded.blocks, loaded.final_norm, relay.hidden, relay.layers)
         )
