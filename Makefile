@@ -34,7 +34,8 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pip install -q $(PIP_ARGS) -c constraints.txt -e ".[dev,peers]"
-	$(BIN)/python benchmarks/capture.py
+	$(BIN)/python -m benchmarks.capture --cases 512x4 2048x1 --samples 4
+	$(BIN)/python -m benchmarks.peers --cases 512x4
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
