@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from attention.streaming import attend_with_statistics
 from torch.nn import functional as F
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
+
+from attention.streaming import attend_with_statistics
 
 NAME = "phasescope"
 

@@ -56,7 +56,10 @@ def show_status(tree: xr.DataTree, console: Console) -> None:
     """One row a checkpoint, one column a product; reasons below."""
     checkpoints = tree["checkpoints"].to_dataset()
     products = [str(p) for p in checkpoints["product"].values]
-    table = Table("checkpoint", "tokens", *products)
+    sets = {product.split("/")[0] for product in products}
+    alone = len(sets) == 1  # then the set's name would only take room
+    headings = [p.split("/")[1] if alone else p.replace("/", "/\n") for p in products]
+    table = Table(Column("checkpoint", no_wrap=True), Column("tokens", no_wrap=True), *headings)
     for row, label in enumerate(checkpoints["checkpoint"].values):
         cells = [_MARKS.get(int(s), "missing") for s in checkpoints["status"].values[row]]
         table.add_row(str(label), f"{int(checkpoints['tokens'].values[row]):,}", *cells)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from probes.tokens import token_statistics
 
+from probes.tokens import token_statistics
 from runs.products.base import Arrays, ArraySpec, Batch, HiddenOnly, Spec
 from runs.recipe import CaptureTable
 
