@@ -19,7 +19,6 @@ from threadpoolctl import threadpool_limits
 from runs.catalogue import MEASURES, Row
 from runs.claims import Event, Worker
 from runs.errors import InputError, PhasescopeError
-from runs.leases import sweep
 from runs.measures import find_row, is_current, keep, measure_dataset, sets_for
 from runs.phases import write_phases
 from runs.plan import Plan, make_plan
@@ -108,7 +107,7 @@ def execute(
             if workers > 1:
                 _capture_together(plan, workers, retry, progress)
             Worker(plan, writer, progress, retry=retry and workers == 1).run()
-    sweep(writer.leases)
+    writer.tidy()
     measured = compute(recipe.store, rows, console)
     write_phases(recipe.store, recipe.phases)
     after = set(missing) & set(missing_checkpoints(plan, writer, retry=True))

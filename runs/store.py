@@ -12,7 +12,7 @@ import xarray as xr
 import zarr
 
 from runs.errors import InputError
-from runs.writing import DONE, FAILED, SCHEMA, identity_of
+from runs.writing import DONE, FAILED, SCHEMA, drafts_ignored, identity_of
 
 _THIN = 10.0  # samples a feature below which RankMe's finite-sample bias is several per cent
 _CHECKPOINT_COLUMNS = ("step", "tokens", "branch")
@@ -48,7 +48,8 @@ def open_store(path: str | Path) -> xr.DataTree:
     if not (root / "zarr.json").is_file():
         raise InputError(f"{root}: is not a store; `phasescope run RECIPE` makes one")
     try:
-        return _open(root)
+        with drafts_ignored():
+            return _open(root)
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

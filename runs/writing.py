@@ -6,6 +6,8 @@ import errno
 import hashlib
 import json
 import platform
+import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,7 +20,7 @@ import zarr
 from numpy.typing import NDArray
 
 from runs.errors import InputError
-from runs.leases import Lease
+from runs.leases import STALE_AFTER, Lease, sweep
 from runs.products.base import Arrays, ArraySpec, Spec
 from runs.series import Checkpoint
 
@@ -220,6 +222,16 @@ class StoreWriter:
         """One of status, error, seconds, attempt, digest as (checkpoint, product)."""
         return np.asarray(_array(self._checkpoints(), name)[:])
 
+    def tidy(self) -> None:
+        """Remove what the dead left behind: stale leases, and files they were killed while writing."""
+        sweep(self.leases)
+        with named_errors(self.path), self.claim("store").wait() as mine:
+            alone = all(lease == mine.path for lease in self.leases.glob("*.lease"))
+            for draft in self.path.rglob("*.partial"):
+                # A live writer needs its draft for less than a second.
+                if alone or time.time() - draft.stat().st_mtime > STALE_AFTER:
+                    draft.unlink(missing_ok=True)
+
     def labels(self) -> list[str]:
         """Labels of the checkpoints in the store, in order of arrival."""
         labels = _array(self._checkpoints(), "checkpoint")[:]
@@ -295,7 +307,8 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 def named_errors(path: Path) -> Iterator[None]:
     """Turn what a file system says into one line that names the store and the mend."""
     try:
-        yield
+        with drafts_ignored():
+            yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
@@ -311,6 +324,16 @@ def named_errors(path: Path) -> Iterator[None]:
         raise InputError(
             f"{path}: the store is damaged ({line}); move it away and run again"
         ) from None
+
+
+@contextmanager
+def drafts_ignored() -> Iterator[None]:
+    """Let listings pass over files that somebody is writing, or was killed while writing."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", r"Object at .*\.partial is not", category=zarr.errors.ZarrUserWarning
+        )
+        yield
 
 
 def identity_of(root: zarr.Group) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,24 @@ def test_an_axis_that_grew_without_labels_is_filled_by_the_next_run(store: Path)
     tree = open_store(store)
     assert tree["checkpoints"]["step"].values.tolist() == [1, 4, 8]
     assert tree["checkpoints"]["status"].values[2].tolist() == [MISSING] * 4
+
+
+def test_drafts_of_the_killed_are_passed_over_and_swept(store: Path) -> None:
+    draft = store / "sets" / "speeches" / "tokens" / "zarr.0123.partial"
+    draft.write_text("{")
+    with pytest.warns(zarr.errors.ZarrUserWarning, match="partial"):
+        list(zarr.open_group(store, path="sets/speeches/tokens", mode="r").members())
+    assert "tokens" in open_store(store)["sets/speeches"].children
+    writer = StoreWriter(store)
+    with writer.claim("a cell of somebody alive").wait():
+        writer.tidy()
+        assert draft.exists()  # it may be theirs
+        os.utime(draft, (0, 0))
+        writer.tidy()
+        assert not draft.exists()
+    draft.write_text("{")
+    writer.tidy()
+    assert not draft.exists()
 
 
 def test_a_measure_written_by_half_is_not_there(store: Path) -> None:
