@@ -4,7 +4,7 @@ python -m benchmarks.capture [--cases 512x4 2048x1] [--samples 8] [--repeats 7] 
                              [--memory 512 1024 2048 4096 8192] [--shares] [--seed 0]
 
 A random GPT-NeoX (6 layers × 512, 8 heads, MLP 2048, vocabulary 50304) reads random tokens. Bare is
-sdpa attention and the logits of every position; capture is `runs.capture.capture_set` with the
+sdpa attention and the logits of every position; capture is `runs.passes.capture_set` with the
 collectors of all products. Both walk the same set, one after the other, in one process; the ratio is
 the median over pairs. What happens once a checkpoint (spectra of all folds) is reported apart.
 With one thread the clock is processor time, which other work on the machine hardly touches.
@@ -27,9 +27,9 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from runs.architectures import find_modules, model_shape
 from runs.attention_tap import register
-from runs.capture import blocks, capture_set
 from runs.inputs import FOLDS, InputSet
-from runs.loading import LoadedModel
+from runs.loaded import LoadedModel
+from runs.passes import blocks, capture_set
 from runs.points import choose_points
 from runs.products import PRODUCTS, Collector, Spec
 from runs.recipe import CaptureTable

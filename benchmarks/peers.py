@@ -29,9 +29,9 @@ from benchmarks.capture import (
     random_model,
     random_set,
 )
-from runs.capture import blocks
 from runs.inputs import InputSet
-from runs.loading import LoadedModel
+from runs.loaded import LoadedModel
+from runs.passes import blocks
 
 Pass = Callable[[InputSet, int], object]
 

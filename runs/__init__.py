@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from runs.interactive import capture
     from runs.jobs import run
     from runs.measures import measure
     from runs.store import open_store
 
-__all__ = ["measure", "open_store", "run"]
+__all__ = ["capture", "measure", "open_store", "run"]
 
-_HOMES = {"run": "runs.jobs", "measure": "runs.measures", "open_store": "runs.store"}
+_HOMES = {
+    "capture": "runs.interactive",
+    "measure": "runs.measures",
+    "open_store": "runs.store",
+    "run": "runs.jobs",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,11 +1,11 @@
-"""Architectures: where a model keeps its decoder blocks, and a self-check that it is so."""
+"""Architectures: where a model keeps its decoder blocks, by table or by convention."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from runs.errors import InputError
@@ -27,9 +27,24 @@ class Architecture:
     final_norm: str
 
 
+_LLAMA_LIKE = Architecture("model.layers", "model.norm")
+
 ARCHITECTURES: dict[str, Architecture] = {
     "GPTNeoXForCausalLM": Architecture("gpt_neox.layers", "gpt_neox.final_layer_norm"),
+    "GPT2LMHeadModel": Architecture("transformer.h", "transformer.ln_f"),
+    "OlmoForCausalLM": _LLAMA_LIKE,
+    "Olmo2ForCausalLM": _LLAMA_LIKE,
+    "Olmo3ForCausalLM": _LLAMA_LIKE,
+    "OlmoeForCausalLM": _LLAMA_LIKE,
+    "LlamaForCausalLM": _LLAMA_LIKE,
+    "MistralForCausalLM": _LLAMA_LIKE,
+    "Qwen2ForCausalLM": _LLAMA_LIKE,
+    "Qwen3ForCausalLM": _LLAMA_LIKE,
+    "Gemma2ForCausalLM": _LLAMA_LIKE,
 }
+
+_NORM = re.compile(r"norm|ln_?f|^ln")
+ADD_A_ROW = "add its row to runs/architectures.py (see CONTRIBUTING.md)"
 
 
 @dataclass(frozen=True)
@@ -59,22 +74,22 @@ def model_shape(config: Any, *, where: str) -> ModelShape:
     Raises
     ------
     InputError
-        If the architecture is not in the table.
+        If a size is not there.
     """
     names = list(getattr(config, "architectures", None) or [])
     known = next((name for name in names if name in ARCHITECTURES), None)
-    if known is None:
-        raise InputError(
-            f"{where}: architecture {', '.join(names) or 'unnamed'} is not known; known are "
-            f"{', '.join(ARCHITECTURES)}. Add a row to runs/architectures.py (see CONTRIBUTING.md)"
+    try:
+        return ModelShape(
+            architecture=known or (names[0] if names else _causal_name(config)),
+            blocks=int(config.num_hidden_layers),
+            width=int(config.hidden_size),
+            heads=int(config.num_attention_heads),
+            vocabulary=int(config.vocab_size),
         )
-    return ModelShape(
-        architecture=known,
-        blocks=int(config.num_hidden_layers),
-        width=int(config.hidden_size),
-        heads=int(config.num_attention_heads),
-        vocabulary=int(config.vocab_size),
-    )
+    except (AttributeError, TypeError) as error:
+        raise InputError(
+            f"{where}: the configuration is not one of a decoder with attention ({error})"
+        ) from None
 
 
 def find_modules(model: nn.Module, architecture: str) -> tuple[list[nn.Module], nn.Module]:
@@ -83,9 +98,10 @@ def find_modules(model: nn.Module, architecture: str) -> tuple[list[nn.Module], 
     Raises
     ------
     InputError
-        If the table's names are not there.
+        If the table's names are not there, or an architecture without a row has no list of as many
+        blocks as its configuration says with a norm beside it.
     """
-    row = ARCHITECTURES[architecture]
+    row = ARCHITECTURES.get(architecture) or by_convention(model, architecture)
     try:
         blocks = list(model.get_submodule(row.blocks).children())
         final_norm = model.get_submodule(row.final_norm)
@@ -96,30 +112,32 @@ def find_modules(model: nn.Module, architecture: str) -> tuple[list[nn.Module], 
     return blocks, final_norm
 
 
-def check_hidden(seen: dict[int, torch.Tensor], expected: tuple[torch.Tensor, ...]) -> None:
-    """Compare hooked layers with `output_hidden_states`.
+def by_convention(model: nn.Module, architecture: str) -> Architecture:
+    """Guess the row of an unknown architecture: a list of L blocks and the last norm beside it.
 
-    Parameters
-    ----------
-    seen
-        Layer to (sample, position, feature), layers 0 … L+1.
-    expected
-        What the model itself reports: L + 1 entries, of which the last is after the final norm.
+    The guess is not trusted: the self-check at load compares it with the model's own hidden states.
 
     Raises
     ------
     InputError
-        If a layer differs by more than 1e-4 of its largest value.
+        If there is no such pair.
     """
-    blocks = len(expected) - 1
-    pairs = {**{i: expected[i] for i in range(blocks)}, blocks + 1: expected[blocks]}
-    for layer, wanted in pairs.items():
-        got = seen.get(layer)
-        if got is None or got.shape != wanted.shape:
-            raise InputError(f"self-check: layer {layer} was not seen by the hooks")
-        scale = wanted.abs().max().clamp_min(1.0)
-        if not torch.allclose(got / scale, wanted / scale, atol=1e-4, rtol=0):
-            raise InputError(
-                f"self-check: the hooks' layer {layer} differs from the model's own hidden state; "
-                "mend the architecture's row in runs/architectures.py"
-            )
+    count = int(model.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]  # a HF config
+    for path, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            parent, _, _ = path.rpartition(".")
+            beside = [name for name, _ in model.get_submodule(parent).named_children()]
+            norms = [name for name in beside if _NORM.search(name)]
+            if norms:
+                return Architecture(path, f"{parent}.{norms[-1]}" if parent else norms[-1])
+    raise InputError(
+        f"architecture {architecture} is not known, and no list of {count} blocks with a norm beside it "
+        f"was found; {ADD_A_ROW}"
+    )
+
+
+def _causal_name(config: Any) -> str:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    name: str = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, config.model_type)
+    return name

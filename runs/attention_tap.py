@@ -6,7 +6,8 @@ are computed where the probabilities are made, and no (position, position) matri
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from attention.streaming import attend_with_statistics
+from runs.errors import InputError
 
 NAME = "phasescope"
 
@@ -66,20 +68,17 @@ def _attention(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     tap = _ACTIVE or AttentionTap()
-    block = int(module.layer_idx) + 1  # type: ignore[arg-type]  # nn.Module types attributes loosely
-    if tap.listener is not None:
-        output, statistics = attend_with_statistics(
-            query,
-            key,
-            value,
-            scaling=float(query.shape[-1] ** -0.5 if scaling is None else scaling),
-            key_mask=tap.key_mask,
-            window=kwargs.get("sliding_window"),
-            softcap=kwargs.get("softcap"),
-        )
-        tap.listener(block, statistics)
-    else:
-        # Padding is on the right, so under a causal mask no real query sees it.
+    block = _block(module)
+    window = kwargs.get("sliding_window")
+    rule: dict[str, Any] = {
+        "scaling": float(query.shape[-1] ** -0.5 if scaling is None else scaling),
+        "key_mask": tap.key_mask,
+        "window": None if window is None or window >= query.shape[2] else int(window),
+        "softcap": kwargs.get("softcap"),
+        "bias": kwargs.get("position_bias"),
+        "sink": kwargs.get("s_aux"),
+    }
+    if tap.listener is None and _plain(rule):
         output = F.scaled_dot_product_attention(
             query,
             key,
@@ -88,10 +87,34 @@ def _attention(
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
         )
+    else:
+        output, statistics = attend_with_statistics(query, key, value, **rule)
+        if tap.listener is not None:
+            tap.listener(block, statistics)
     if tap.zero_head is not None and tap.zero_head[0] == block:
         output = output.clone()
         output[:, tap.zero_head[1]] = 0
     return output.transpose(1, 2), None
+
+
+def _plain(rule: dict[str, Any]) -> bool:
+    """Whether attention is causal softmax and nothing else for every real query.
+
+    Padding on the right is no matter: no real query sees it.
+    """
+    mask = rule["key_mask"]
+    left = mask is not None and not bool(mask[:, 0].all())
+    return not left and all(rule[n] is None for n in ("window", "softcap", "bias", "sink"))
+
+
+def _block(module: torch.nn.Module) -> int:
+    index = getattr(module, "layer_idx", None)
+    if not isinstance(index, int):
+        raise InputError(
+            f"{type(module).__name__} does not say which block it is in (`layer_idx`), so its attention "
+            "cannot be captured; leave `attention` out of capture.products"
+        )
+    return index + 1
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
@@ -103,3 +126,17 @@ def register() -> str:
     AttentionInterface.register(NAME, _attention)
     AttentionMaskInterface.register(NAME, _no_mask)
     return NAME
+
+
+@contextmanager
+def attention_as(model: Any, name: str) -> Iterator[None]:
+    """Let a model compute its attention by another function for a while."""
+    before = model.config._attn_implementation
+    if before == name:
+        yield
+        return
+    model.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)

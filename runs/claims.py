@@ -13,18 +13,26 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from runs.capture import capture_set
+from runs.backends import BACKENDS, Backend
 from runs.errors import CheckpointError, InputError
 from runs.leases import Lease
-from runs.loading import LoadedModel, load_model, quiet_transformers, self_check, weights_digest
+from runs.loaded import LoadedModel
+from runs.loading import load_model, quiet_transformers, weights_digest
+from runs.memory import fitting_micro_batch
+from runs.passes import capture_set
 from runs.plan import Plan
 from runs.products import PRODUCTS
 from runs.products.base import Arrays
+from runs.selfcheck import own_view, self_check
 from runs.series import Checkpoint
 from runs.visits import VISITS
 from runs.writing import DONE, FAILED, StoreWriter, digest
 
 _POLL = 0.5
+_TOO_LARGE = (
+    "memory ran out with one sample at a time; shorten `length`, use a narrower `capture.dtype`, or "
+    "spread the model with `capture.device_map`"
+)
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
 
@@ -55,6 +63,8 @@ class Worker:
         Whether failed cells are tried again, once.
     parent : int or None
         Process whose death ends the loop between checkpoints.
+    companions : int
+        Processes that share this machine's memory, this one included.
     """
 
     plan: Plan
@@ -62,7 +72,8 @@ class Worker:
     report: Report = lambda _: None
     retry: bool = False
     parent: int | None = None
-    _micro_batch: int | None = None
+    companions: int = 1
+    _micro_batch: int | None = None  # set once memory ran out
     _checked: bool = False
     _tried: set[str] = field(default_factory=set)
 
@@ -74,7 +85,6 @@ class Worker:
         InputError
             If the store cannot be written or the architecture fails its self-check.
         """
-        self._micro_batch = self.plan.recipe.capture.micro_batch
         # What is alive now stays alive: the collection after each checkpoint need not look at it.
         gc.freeze()
         try:
@@ -139,15 +149,20 @@ class Worker:
             weights = weights_digest(checkpoint.path)
             self._same_weights(checkpoint, weights)
             capture = self.plan.recipe.capture
-            loaded = load_model(checkpoint.path, dtype=capture.dtype, device=capture.device)
-            self._check(checkpoint, loaded)
-            results = self._capture(checkpoint, loaded, list(claims))
+            loaded = load_model(
+                checkpoint.path,
+                dtype=capture.dtype,
+                device=capture.device,
+                device_map=capture.device_map,
+            )
+            results = self._capture(checkpoint, self._open(checkpoint, loaded), list(claims))
         except (InputError, KeyboardInterrupt):
             raise
         except Exception as error:  # one checkpoint's fault must not stop the others
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
             reason = str(error) if isinstance(error, CheckpointError) else f"{error!r:.500}"
+            reason = _TOO_LARGE if _is_memory(error) else reason
             for label, lease in claims.items():
                 if lease.held():
                     self.writer.set_cell(label, checkpoint.label, error=reason, status=FAILED)
@@ -185,17 +200,21 @@ class Worker:
                 "capture into another store"
             )
 
-    def _check(self, checkpoint: Checkpoint, loaded: LoadedModel) -> None:
+    def _open(self, checkpoint: Checkpoint, loaded: LoadedModel) -> Backend:
         if loaded.shape != self.plan.shape:
             raise CheckpointError(
                 f"{checkpoint.path}: is {loaded.shape}, the series is {self.plan.shape}"
             )
-        if not self._checked:
-            self_check(loaded)
+        capture = self.plan.recipe.capture
+        view = None if self._checked else own_view(loaded)
+        backend = BACKENDS[capture.backend].open(loaded)
+        if view is not None:
+            self_check(backend, view, capture.products)
             self._checked = True
+        return backend
 
     def _capture(
-        self, checkpoint: Checkpoint, loaded: LoadedModel, labels: Sequence[str]
+        self, checkpoint: Checkpoint, backend: Backend, labels: Sequence[str]
     ) -> dict[str, Arrays]:
         while True:
             try:
@@ -203,18 +222,13 @@ class Worker:
                     label: arrays
                     for name in self.plan.specs
                     for label, arrays in self._capture_one(
-                        name, loaded, [c for c in labels if c.split("/")[0] == name]
+                        name, backend, [c for c in labels if c.split("/")[0] == name]
                     ).items()
                 }
             except (MemoryError, RuntimeError) as error:
-                size = self._micro_batch or self.plan.recipe.capture.block
-                if not _is_memory(error):
+                size = self._micro_batch or max(map(self._size, self.plan.specs))
+                if size == 1 or not _is_memory(error):
                     raise
-                if size == 1:
-                    raise CheckpointError(
-                        "memory ran out with one sample at a time; shorten `length` or use a "
-                        "narrower `capture.dtype`"
-                    ) from None
                 self._micro_batch = size // 2
                 self.report(
                     Event(
@@ -224,27 +238,31 @@ class Worker:
                     )
                 )
 
-    def _capture_one(
-        self, name: str, loaded: LoadedModel, labels: Sequence[str]
-    ) -> dict[str, Arrays]:
-        spec = self.plan.specs[name]
+    def _size(self, name: str) -> int:
+        """Samples a forward pass: as memory showed, as the recipe says, or as will fit."""
+        spec, capture = self.plan.specs[name], self.plan.recipe.capture
+        wanted = self._micro_batch or capture.micro_batch
+        return wanted or fitting_micro_batch(spec, companions=self.companions)
+
+    def _capture_one(self, name: str, backend: Backend, labels: Sequence[str]) -> dict[str, Arrays]:
+        spec, loaded = self.plan.specs[name], backend.loaded
         products = [c for c in labels if c.split("/")[1] in PRODUCTS]
         collectors = {
             c: PRODUCTS[c.split("/")[1]].collector(spec, loaded.unembedding) for c in products
         }
         if collectors:
             capture_set(
-                loaded,
+                backend,
                 spec.inputs,
                 list(collectors.values()),
                 block=spec.capture.block,
-                micro_batch=self._micro_batch,
+                micro_batch=self._size(name),
                 advance=lambda n: self.report(Event("advance", samples=n)),
             )
         results = {label: collector.finish() for label, collector in collectors.items()}
         for label in labels:
             if label not in collectors:
-                found = VISITS[label.split("/")[1]].function(loaded, spec.inputs, spec.capture)
+                found = VISITS[label.split("/")[1]].function(loaded, spec)
                 results[label] = {str(k): np.asarray(v.values) for k, v in found.items()}
         return results
 

@@ -88,17 +88,22 @@ class _Sample:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Load a tokenizer from a local folder, without a network.
+    """Load a tokenizer from a local folder or a GGUF file, without a network.
 
     Raises
     ------
     InputError
-        If the folder holds none that can be read.
+        If there is none that can be read.
     """
     from transformers import AutoTokenizer
 
+    from runs.loading import source_of
+
+    folder, options = source_of(path)
     try:
-        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, **options
+        )
     except Exception as error:  # every tokenizer class fails in its own way
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: the tokenizer cannot be read ({line})") from None
@@ -228,7 +233,7 @@ def _assemble(
     described += ", BOS added" if table.add_bos else ""
     seed = table.shuffle_seed
     described += ", in file order" if seed is None else f", shuffle seed {seed}"
-    digest = _digest([tokens, length, fold, group], labels, table.mode, table.add_bos, seed)
+    digest = set_digest([tokens, length, fold, group], labels, table.mode, table.add_bos, seed)
     return InputSet(name, tokens, length, fold, group, labels, int(pad), described, digest)
 
 
@@ -265,9 +270,10 @@ def assign_folds(group: NDArray[np.int32], *, key: str = "group") -> NDArray[np.
     return folds
 
 
-def _digest(
+def set_digest(
     arrays: Sequence[NDArray[Any]], labels: dict[str, NDArray[np.str_]], *options: object
 ) -> str:
+    """SHA-256 over everything of a set that decides results."""
     state = hashlib.sha256(json.dumps(options).encode())
     for array in arrays:
         state.update(f"{array.dtype}{array.shape}".encode())

@@ -203,7 +203,9 @@ def _capture_together(
     threads = max(1, (os.cpu_count() or 1) // workers)
     processes = [
         context.Process(
-            target=_work, args=(plan.recipe, retry, threads, os.getpid(), events), daemon=True
+            target=_work,
+            args=(plan.recipe, retry, threads, workers, os.getpid(), events),
+            daemon=True,
         )
         for _ in range(workers)
     ]
@@ -225,13 +227,15 @@ def _capture_together(
         raise InputError(fatal)
 
 
-def _work(recipe: Recipe, retry: bool, threads: int, parent: int, events: Any) -> None:
+def _work(
+    recipe: Recipe, retry: bool, threads: int, workers: int, parent: int, events: Any
+) -> None:
     torch.set_num_threads(threads)
     threadpool_limits(threads)
     try:
         plan = make_plan(recipe)
         writer = StoreWriter(recipe.store)
-        Worker(plan, writer, events.put, retry=retry, parent=parent).run()
+        Worker(plan, writer, events.put, retry, parent, companions=workers).run()
     except PhasescopeError as error:
         events.put(Event("fatal", detail=str(error)))
     except KeyboardInterrupt:

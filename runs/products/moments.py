@@ -9,6 +9,7 @@ import torch
 
 from geometry.moments import Moments
 from runs.inputs import FOLDS
+from runs.loaded import Unembedding
 from runs.products.base import Arrays, ArraySpec, Batch, HiddenOnly, Spec, layer_coordinates
 from runs.recipe import CaptureTable
 
@@ -54,15 +55,15 @@ class MomentsProduct:
             "rank": (("rank",), np.arange(1, spec.shape.width + 1)),
         }
 
-    def collector(
-        self, spec: Spec, unembedding: tuple[torch.Tensor, torch.Tensor | None]
-    ) -> MomentsCollector:
+    def collector(self, spec: Spec, unembedding: Unembedding) -> MomentsCollector:
         """Two covariances a layer and pool (the running fold's and the total), in float64."""
         return MomentsCollector(spec)
 
 
 class MomentsCollector(HiddenOnly):
     """Accumulates one fold at a time, so memory does not grow with the number of folds."""
+
+    sums = True
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec

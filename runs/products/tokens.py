@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from probes.tokens import token_statistics
+from runs.loaded import Unembedding
 from runs.products.base import Arrays, ArraySpec, Batch, HiddenOnly, Spec
 from runs.recipe import CaptureTable
 
@@ -52,9 +53,7 @@ class Tokens:
         """None; sample and position are the set's."""
         return {}
 
-    def collector(
-        self, spec: Spec, unembedding: tuple[torch.Tensor, torch.Tensor | None]
-    ) -> TokensCollector:
+    def collector(self, spec: Spec, unembedding: Unembedding) -> TokensCollector:
         """Five arrays of (sample, position); logits exist a few rows at a time."""
         return TokensCollector(spec, unembedding)
 
@@ -62,9 +61,9 @@ class Tokens:
 class TokensCollector(HiddenOnly):
     """Unembeds the final state where there is a real token."""
 
-    def __init__(self, spec: Spec, unembedding: tuple[torch.Tensor, torch.Tensor | None]) -> None:
-        self._weight, self._bias = unembedding
-        self._vocabulary = spec.shape.vocabulary
+    def __init__(self, spec: Spec, unembedding: Unembedding) -> None:
+        self._unembedding = unembedding
+        self._vocabulary = spec.vocabulary
         self._final = spec.shape.layers - 1
         self._arrays = {
             name: np.full(array.shape, array.fill, array.dtype)
@@ -83,12 +82,14 @@ class TokensCollector(HiddenOnly):
         has_target = torch.nn.functional.pad(batch.mask[:, 1:], (0, 1), value=False)
         targets = torch.where(has_target, following, -1)
         mask = batch.mask
+        self._unembedding = head = self._unembedding.on(state.device)
         found = token_statistics(
             state[mask],
-            self._weight,
+            head.weight,
             targets[mask],
-            bias=self._bias,
+            bias=head.bias,
             vocab_size=self._vocabulary,
+            softcap=head.softcap,
         )
         where = mask.cpu().numpy()
         width = where.shape[1]

@@ -11,14 +11,17 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from runs.capture import capture_set
-from runs.errors import CheckpointError
+from runs.backends import TorchHooks
+from runs.errors import CheckpointError, InputError
 from runs.inputs import FOLDS
-from runs.loading import LoadedModel, load_model, self_check
+from runs.loaded import LoadedModel
+from runs.loading import load_model
+from runs.passes import blocks, capture_set
 from runs.plan import Plan, make_plan
 from runs.products import PRODUCTS
 from runs.products.attention import STATISTICS, position_bins
 from runs.recipe import load_recipe
+from runs.selfcheck import own_view, self_check
 
 Arrays = dict[str, dict[str, np.ndarray]]
 
@@ -35,7 +38,11 @@ def capture(
     spec = plan.specs["speeches"]
     collectors = {n: p.collector(spec, loaded.unembedding) for n, p in PRODUCTS.items()}
     capture_set(
-        loaded, spec.inputs, list(collectors.values()), block=block, micro_batch=micro_batch
+        TorchHooks(loaded),
+        spec.inputs,
+        list(collectors.values()),
+        block=block,
+        micro_batch=micro_batch,
     )
     return {name: collector.finish() for name, collector in collectors.items()}
 
@@ -86,24 +93,19 @@ def test_moments_match_numpy_in_float64(plan: Plan, loaded: LoadedModel, truth: 
     found = capture(plan, loaded)["moments"]
     mask = truth[3]
     # From the captured run's own states, so that only the accumulation is compared.
-    from runs.attention_tap import AttentionTap
-    from runs.hooks import hidden_hooks
-
     states: dict[int, list[np.ndarray]] = {}
     ids = torch.as_tensor(inputs.tokens, dtype=torch.long)
-    hooks = hidden_hooks(
-        loaded.blocks,
-        loaded.final_norm,
-        lambda layer, x: states.setdefault(layer, []).append(x.double().numpy().copy()),
-    )
-    from runs.capture import blocks
-
     order = list(blocks(inputs.fold, 4))
-    with torch.inference_mode(), hooks, AttentionTap(listener=lambda *_: None) as tap:
+    with torch.inference_mode():
         for samples, _ in order:
             longest = int(inputs.length[samples].max())
-            tap.key_mask = torch.as_tensor(mask[samples, :longest])
-            loaded.forward(ids[samples, :longest])
+            TorchHooks(loaded).observe(
+                ids[samples, :longest],
+                torch.as_tensor(mask[samples, :longest]),
+                layers=frozenset(range(loaded.shape.layers)),
+                hidden=lambda i, x: states.setdefault(i, []).append(x.double().numpy().copy()),
+                attention=lambda *_: None,
+            )
     for layer in range(loaded.shape.layers):
         for fold in range(FOLDS + 1):
             picked = [
@@ -204,7 +206,9 @@ def test_logit_statistics_match_a_recomputation(plan: Plan, loaded: LoadedModel)
 def test_token_statistics_match_full_logits(plan: Plan, loaded: LoadedModel, truth: Any) -> None:
     _, _, logits, mask, ids = truth
     found = capture(plan, loaded)["tokens"]
-    logs = torch.log_softmax(logits.double(), -1).numpy()
+    # The unembedding has 320 rows and the tokenizer 300 tokens: what is beyond them is padding.
+    logs = torch.log_softmax(logits[..., : plan.specs["speeches"].vocabulary].double(), -1).numpy()
+    assert logs.shape[-1] == 300
     probabilities = np.exp(logs)
     entropy = -(probabilities * logs).sum(-1)
     varentropy = (probabilities * logs**2).sum(-1) - entropy**2
@@ -255,14 +259,13 @@ def test_long_positions_are_binned_eight_an_octave() -> None:
 
 
 def test_the_self_check_passes_and_catches_a_wrong_row(loaded: LoadedModel) -> None:
-    self_check(loaded)
-    from runs.errors import InputError
-
+    view = own_view(loaded)
+    self_check(TorchHooks(loaded), view, PRODUCTS)
     wrong = LoadedModel(
         loaded.model, loaded.blocks[::-1], loaded.final_norm, loaded.shape, loaded.device
     )
-    with pytest.raises(InputError, match="self-check: the hooks' layer"):
-        self_check(wrong)
+    with pytest.raises(InputError, match="of GPTNeoXForCausalLM differs from the model's own"):
+        self_check(TorchHooks(wrong), view, PRODUCTS)
 
 
 def test_a_model_that_turns_nan_fails(plan: Plan, loaded: LoadedModel) -> None:
@@ -276,14 +279,14 @@ def test_an_ablated_head_changes_the_loss_and_none_does_not(
     plan: Plan, loaded: LoadedModel
 ) -> None:
     inputs = plan.specs["speeches"].inputs
-    whole = loaded.ablated_losses(inputs.tokens, inputs.length, None)
+    whole = loaded.ablated_losses(inputs.tokens, inputs.length, None, vocabulary=300)
     surprisal = capture(plan, loaded)["tokens"]["surprisal"]
     np.testing.assert_allclose(whole, np.nanmean(surprisal.astype(float), axis=1), atol=1e-5)
     # Zeroing the columns that read one head is the same thing by another way.
-    without = loaded.ablated_losses(inputs.tokens, inputs.length, (2, 1))
+    without = loaded.ablated_losses(inputs.tokens, inputs.length, (2, 1), vocabulary=300)
     size = loaded.shape.width // loaded.shape.heads
     with torch.no_grad():
         loaded.blocks[1].attention.dense.weight[:, size : 2 * size] = 0
-    by_weight = loaded.ablated_losses(inputs.tokens, inputs.length, None)
+    by_weight = loaded.ablated_losses(inputs.tokens, inputs.length, None, vocabulary=300)
     np.testing.assert_allclose(without, by_weight, atol=1e-6)
     assert np.abs(without - whole).max() > 1e-4

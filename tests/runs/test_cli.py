@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import transformers
 
 from runs.cli import main
 from tests.runs.conftest import STEPS, save_step
+from tests.runs.zoo import tiny
 
 Write = Callable[..., Path]
 
@@ -153,14 +154,35 @@ def test_a_tokenizer_of_another_model_is_refused(
     one_line(cli("run", write_recipe(own_series)), "tokenizer and model do not match", "260")
 
 
-def test_an_unknown_architecture_says_how_to_add_it(
+def test_a_model_without_attention_heads_is_one_line(
     cli: Callable[..., tuple[int, str, str]], write_recipe: Write, own_series: Path
 ) -> None:
     for step in STEPS:
-        config = own_series / f"step{step}" / "config.json"
-        content = json.loads(config.read_text())
-        config.write_text(json.dumps({**content, "architectures": ["MambaForCausalLM"]}))
-    one_line(cli("run", write_recipe(own_series)), "MambaForCausalLM", "runs/architectures.py")
+        transformers.MambaConfig(vocab_size=320).save_pretrained(own_series / f"step{step}")
+    one_line(cli("run", write_recipe(own_series)), "step0", "not one of a decoder with attention")
+
+
+def test_an_architecture_without_a_row_runs_but_for_what_it_hides(
+    cli: Callable[..., tuple[int, str, str]], write_recipe: Write, own_series: Path
+) -> None:
+    """BLOOM keeps its attention to itself: refused with attention, captured without."""
+    for step in STEPS:
+        shutil.rmtree(own_series / f"step{step}")
+    for step in (1, 2):
+        tiny("BLOOM", vocab_size=320).save_pretrained(own_series / f"step{step}")
+    recipe = write_recipe(own_series)
+    one_line(cli("run", recipe), "BloomForCausalLM", "leave `attention` out of capture.products")
+    recipe = write_recipe(own_series, capture='products = ["hidden", "moments", "tokens"]')
+    assert cli("run", recipe)[0] == 0
+
+
+def test_a_backend_that_cannot_is_refused_before_anything_runs(
+    cli: Callable[..., tuple[int, str, str]], write_recipe: Write
+) -> None:
+    wanted = 'backend = "transformer_lens"\nvisits = ["head_ablation"]'
+    recipe = write_recipe(capture=wanted)
+    one_line(cli("plan", recipe), "recipe.toml", "capture.visits", 'capture.backend = "torch"')
+    assert not recipe.with_name("tiny.zarr").exists()
 
 
 def test_stores_that_are_none_are_one_line(

@@ -197,14 +197,16 @@ def test_memory_back_off_ends_with_the_same_numbers(
     execute(recipe)
     calm = open_store(recipe.store)["sets/speeches"].load()
     shutil.rmtree(recipe.store)
-    from runs.loading import LoadedModel
+    from runs.loaded import LoadedModel
 
     real = LoadedModel.forward
 
-    def narrow(self: LoadedModel, tokens: torch.Tensor) -> torch.Tensor:
+    def narrow(
+        self: LoadedModel, tokens: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
         if len(tokens) > 2:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp] can't allocate memory: you tried")
-        return real(self, tokens)
+        return real(self, tokens, mask)
 
     monkeypatch.setattr(LoadedModel, "forward", narrow)
     assert execute(recipe).failed == {}

@@ -1,0 +1,272 @@
+"""Every architecture through every backend, against the model's own eager report."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+import attention.streaming
+from attention.streaming import row_statistics
+from runs.architectures import ARCHITECTURES, by_convention
+from runs.backends import BACKENDS, Backend, backend_of, check_supported
+from runs.errors import InputError
+from runs.loaded import padding_options, wrap
+from runs.loading import quiet_transformers
+from runs.selfcheck import own_view, self_check
+from tests.runs.zoo import KNOWN, UNKNOWN, batch, tiny
+
+PRODUCTS = ("hidden", "moments", "attention", "tokens")
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    with quiet_transformers():
+        yield
+
+
+@dataclass
+class Seen:
+    """What a backend reported in one pass."""
+
+    hidden: dict[int, torch.Tensor]
+    rows: dict[int, dict[str, torch.Tensor]]
+    final: torch.Tensor
+
+
+def watch(backend: Backend, ids: torch.Tensor, mask: torch.Tensor | None) -> Seen:
+    seen = Seen({}, {}, torch.empty(0))
+    with torch.inference_mode():
+        seen.final = backend.observe(
+            ids,
+            mask,
+            layers=frozenset(range(backend.loaded.shape.layers)),
+            hidden=lambda layer, state: seen.hidden.update({layer: state.clone()}),
+            attention=lambda block, rows: seen.rows.update({block: rows}),
+        ).clone()
+    return seen
+
+
+def eager(model: Any, ids: torch.Tensor, mask: torch.Tensor | None) -> Any:
+    """The model's own report by its own eager attention; nothing of ours takes part."""
+    own = copy.deepcopy(model)
+    own.set_attn_implementation("eager")
+    with torch.inference_mode():
+        return own(
+            ids,
+            use_cache=False,
+            output_hidden_states=True,
+            output_attentions=True,
+            **padding_options(own, mask),
+        )
+
+
+def own_rows(pattern: torch.Tensor, mask: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    """Row statistics that need probabilities alone; NaN at padded queries."""
+    p = pattern.double()
+    place = torch.arange(p.shape[-1], dtype=p.dtype)
+    real = torch.ones(len(p), p.shape[-1], dtype=torch.bool) if mask is None else mask
+    first = real.long().argmax(-1)
+    found = {
+        "entropy": torch.special.entr(p).sum(-1),
+        "first_key": torch.stack([q[..., i] for q, i in zip(p, first, strict=True)]),
+        "distance": (p * (place[:, None] - place)).sum(-1),
+    }
+    return {k: torch.where(real[:, None], v, torch.nan) for k, v in found.items()}
+
+
+@pytest.mark.parametrize("padding", ["none", "right", "left"])
+@pytest.mark.parametrize("name", KNOWN)
+def test_backends_agree_with_the_model_itself(name: str, padding: str) -> None:
+    model = tiny(name)
+    ids, mask = batch(padding)
+    own = eager(model, ids, mask)
+    real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
+    for row in BACKENDS.values():
+        seen = watch(row.open(wrap(copy.deepcopy(model))), ids, mask)
+        states = {**dict(enumerate(own.hidden_states[:-1])), 4: own.hidden_states[-1]}
+        assert sorted(seen.hidden) == [0, 1, 2, 3, 4]
+        for layer, state in states.items():
+            torch.testing.assert_close(
+                seen.hidden[layer][real], state[real], atol=1e-5, rtol=0, msg=f"{row.name} {layer}"
+            )
+        torch.testing.assert_close(seen.final, seen.hidden[4])
+        for block, pattern in enumerate(own.attentions, start=1):
+            for statistic, wanted in own_rows(pattern, mask).items():
+                torch.testing.assert_close(
+                    seen.rows[block][statistic].double(),
+                    wanted,
+                    atol=1e-4,
+                    rtol=0,
+                    equal_nan=True,
+                    msg=f"{row.name} block {block} {statistic}",
+                )
+
+
+@pytest.mark.parametrize("padding", ["none", "right", "left"])
+@pytest.mark.parametrize("name", ["GPT-NeoX parallel", "OLMo-3", "Qwen3", "Gemma-2", "GPT-OSS"])
+def test_streamed_and_materialised_rows_agree_in_every_statistic(name: str, padding: str) -> None:
+    model = tiny(name)
+    ids, mask = batch(padding)
+    seen = {
+        kind: watch(BACKENDS[kind].open(wrap(copy.deepcopy(model))), ids, mask)
+        for kind in ("torch", "transformer_lens")
+    }
+    for block in (1, 2, 3):
+        ours, theirs = (seen[k].rows[block] for k in ("torch", "transformer_lens"))
+        assert ours.keys() == theirs.keys()
+        for statistic in ours:
+            torch.testing.assert_close(
+                ours[statistic], theirs[statistic], atol=1e-4, rtol=1e-5, equal_nan=True
+            )
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_self_check_passes_with_either_head(name: str, tied: bool) -> None:
+    model = tiny(name, tie_word_embeddings=tied)
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    assert (head.weight is embedding.weight) == tied
+    view = own_view(wrap(model))
+    for row in BACKENDS.values():
+        self_check(row.open(wrap(copy.deepcopy(model))), view, PRODUCTS)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_chunk_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny(name)
+    ids, mask = batch("right")
+    backend = BACKENDS["torch"].open(wrap(model))
+    whole = watch(backend, ids, mask)
+    monkeypatch.setattr(attention.streaming, "_ROWS", 3)
+    monkeypatch.setattr(attention.streaming, "_BLOCK", 1)
+    parts = watch(backend, ids, mask)
+    for block, rows in whole.rows.items():
+        for statistic, values in rows.items():
+            torch.testing.assert_close(
+                parts.rows[block][statistic], values, atol=1e-5, rtol=1e-5, equal_nan=True
+            )
+    torch.testing.assert_close(parts.final, whole.final, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_without_a_listener_the_forward_pass_is_the_same(name: str) -> None:
+    """Windows, soft caps and left padding count also when nobody asks for attention."""
+    model = tiny(name)
+    for padding in ("none", "left"):
+        ids, mask = batch(padding)
+        own = eager(model, ids, mask).hidden_states[-1]
+        for kind in ("torch", "nnsight"):
+            with torch.inference_mode():
+                final = (
+                    BACKENDS[kind]
+                    .open(wrap(model))
+                    .observe(ids, mask, layers=frozenset(), hidden=lambda *_: None)
+                )
+            real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
+            torch.testing.assert_close(final[real], own[real], atol=1e-5, rtol=0)
+
+
+def test_the_table_has_every_architecture_that_is_tested() -> None:
+    assert {type(tiny(name)).__name__ for name in KNOWN} == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_an_unknown_architecture_is_found_by_convention(name: str) -> None:
+    model = tiny(name)
+    assert type(model).__name__ not in ARCHITECTURES
+    view = own_view(wrap(model))
+    products = tuple(p for p in PRODUCTS if p != "attention" or name != "BLOOM")
+    for kind in ("torch", "nnsight"):
+        self_check(BACKENDS[kind].open(wrap(copy.deepcopy(model))), view, products)
+    self_check(BACKENDS["transformer_lens"].open(wrap(copy.deepcopy(model))), view, PRODUCTS)
+
+
+def test_attention_that_passes_by_the_interface_is_refused() -> None:
+    loaded = wrap(tiny("BLOOM"))
+    with pytest.raises(InputError, match=r"leave `attention` out of capture\.products, or set"):
+        self_check(BACKENDS["torch"].open(loaded), own_view(loaded), PRODUCTS)
+
+
+def test_alibi_rows_of_the_kernel_are_those_of_a_model_that_uses_it() -> None:
+    """BLOOM's queries and keys, by hooks of our own, through `row_statistics` with its slopes."""
+    from transformers.models.bloom.modeling_bloom import _get_alibi_slopes
+
+    model = tiny("BLOOM")
+    ids, _ = batch()
+    own = eager(model, ids, None)
+    fused: list[torch.Tensor] = []
+    layer = model.transformer.h[0].self_attention
+    handle = layer.query_key_value.register_forward_hook(lambda _, __, out: fused.append(out))
+    with torch.inference_mode():
+        model(ids, use_cache=False)
+    handle.remove()
+    qkv = fused[0].view(2, ids.shape[1], 4, 3, 8).permute(3, 0, 2, 1, 4)
+    slopes = _get_alibi_slopes(4, ids.device)
+    rows = row_statistics(qkv[0], qkv[1], scaling=8**-0.5, bias=slopes)
+    wanted = own_rows(own.attentions[0], None)
+    torch.testing.assert_close(rows["entropy"].double(), wanted["entropy"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(rows["distance"].double(), wanted["distance"], atol=1e-4, rtol=0)
+
+
+def test_what_no_convention_fits_says_how_to_add_a_row() -> None:
+    model = tiny("Llama")
+    model.model.norm = torch.nn.Identity()
+    model.model.add_module("something", model.model._modules.pop("norm"))
+    with pytest.raises(InputError, match=r"add its row to runs/architectures\.py"):
+        by_convention(model, "StrangeForCausalLM")
+
+
+def test_a_head_that_is_not_linear_is_refused() -> None:
+    model = tiny("Llama")
+    model.lm_head.register_forward_hook(lambda _, __, logits: logits * 0.5)
+    loaded = wrap(model)
+    with pytest.raises(InputError, match=r"leave `tokens` out of capture\.products"):
+        self_check(BACKENDS["torch"].open(loaded), own_view(loaded), PRODUCTS)
+    self_check(BACKENDS["torch"].open(loaded), own_view(loaded), ("hidden", "attention"))
+
+
+def test_half_precision_passes_its_wider_check() -> None:
+    for name in ("GPT-NeoX parallel", "Gemma-2", "OLMo-2"):
+        loaded = wrap(tiny(name).to(torch.bfloat16))
+        self_check(BACKENDS["torch"].open(loaded), own_view(loaded), PRODUCTS)
+
+
+def test_models_are_left_as_they_were() -> None:
+    model = tiny("Llama")
+    before = model.config._attn_implementation
+    ids, _ = batch()
+    own = model(ids).logits
+    for kind in ("torch", "nnsight"):
+        watch(BACKENDS[kind].open(wrap(model)), ids, None)
+    assert model.config._attn_implementation == before
+    assert not any(module._forward_hooks for module in model.modules())
+    torch.testing.assert_close(model(ids).logits, own)
+
+
+def test_what_a_backend_cannot_do_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match="`head_ablation` cannot follow"):
+        check_supported("transformer_lens", PRODUCTS, ("head_ablation",), where="r.toml")
+    with pytest.raises(InputError, match=r"r\.toml: key `capture\.products`: .* `contexts`"):
+        check_supported("torch", ("contexts",), (), where="r.toml")
+    check_supported("nnsight", PRODUCTS, ("head_ablation",), where="r.toml")
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runs.backends.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install 'phasescope"):
+        check_supported("nnsight", PRODUCTS, (), where="r.toml")
+    check_supported("torch", PRODUCTS, (), where="r.toml")
+
+
+def test_what_is_no_language_model_is_refused() -> None:
+    with pytest.raises(InputError, match="Linear is not a Hugging Face causal language model"):
+        backend_of(torch.nn.Linear(2, 2))
+    from nnsight import NNsight
+
+    with pytest.raises(InputError, match="NNsight: LlamaModel is not a Hugging Face causal"):
+        backend_of(NNsight(tiny("Llama").model))
