@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from runs.errors import PhasescopeError
+from runs.errors import InputError, PhasescopeError
 
 if TYPE_CHECKING:
     from runs.jobs import Outcome
@@ -66,6 +66,25 @@ def demo(
     console = Console(highlight=False)
     count = workers or min(os.cpu_count() or 1, 4)
     _finish(make_demo(out, workers=count, console=console), console)
+
+
+@app.command()
+def corpus(
+    out: Annotated[Path, typer.Argument(help="The JSONL file to write.")],
+    part: Annotated[
+        str, typer.Option(help="held_out (the demo's model never saw it) or train.")
+    ] = "held_out",
+) -> None:
+    """Write the speeches that the demo reads, as inputs for recipes of your own."""
+    from runs.models.corpus import write_documents
+    from runs.writing import named_errors
+
+    if part not in ("held_out", "train"):
+        raise InputError(f"--part is {part}; give held_out or train")
+    with named_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        written = write_documents(out, part="train" if part == "train" else "held_out")
+    Console(highlight=False).print(str(written), soft_wrap=True)
 
 
 @app.command()
