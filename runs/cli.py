@@ -168,9 +168,11 @@ def report(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="measures, figures or series.")] = "measures",
+    what: Annotated[
+        str, typer.Argument(help="measures, figures, series, backends or architectures.")
+    ] = "measures",
 ) -> None:
-    """List what the suite can compute, draw or walk."""
+    """List what the suite can compute, draw, walk or look through."""
     from runs.screens import show_list
 
     show_list(what, Console(highlight=False))

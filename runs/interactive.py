@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from pydantic import ValidationError
 
-from runs.backends import backend_of
+from runs.backends import Backend, backend_of
 from runs.errors import InputError
 from runs.inputs import FOLDS, InputSet, assign_folds, set_digest
 from runs.memory import fitting_micro_batch
@@ -19,6 +20,8 @@ from runs.products import PRODUCTS
 from runs.products.base import Spec
 from runs.recipe import CaptureTable
 from runs.writing import DONE, digest, versions
+
+_OPEN = ("products", "block", "micro_batch", "hidden", "moments")
 
 
 def capture(
@@ -50,7 +53,8 @@ def capture(
     step, tokens
         Where the model stands in its training, for the tree's coordinates.
     **options
-        Keys of a recipe's `[capture]`, as `products=("hidden", "attention")` or `block=8`.
+        Keys of a recipe's `[capture]` that a model in memory leaves open: `products`, `block`,
+        `micro_batch`, `hidden`, `moments`.
 
     Returns
     -------
@@ -64,7 +68,7 @@ def capture(
         If the model or an option is unknown, texts come without a tokenizer or are too few.
     """
     backend = backend_of(model)
-    table = CaptureTable.model_validate(options)
+    table = _table(options, backend)
     shape = backend.loaded.shape
     found = inputs if isinstance(inputs, InputSet) else _tokenise(inputs, tokenizer, length, name)
     vocabulary = shape.vocabulary if tokenizer is None else min(shape.vocabulary, len(tokenizer))
@@ -90,6 +94,19 @@ def capture(
         "warnings": [],
     }
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **nodes})
+
+
+def _table(options: dict[str, Any], backend: Backend) -> CaptureTable:
+    for key in options:
+        if key not in _OPEN:
+            raise InputError(f"capture: no option `{key}`; there are {', '.join(_OPEN)}")
+    device = backend.loaded.device.type
+    try:
+        return CaptureTable.model_validate({**options, "device": device})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"capture: option `{key}`: {first['msg']}") from None
 
 
 def _tokenise(texts: Sequence[str], tokenizer: Any, length: int, name: str) -> InputSet:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import io
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -87,13 +88,14 @@ def load_model(
     if device_map is not None:
         options |= {"device_map": device_map, "offload_folder": _offload()}
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=getattr(torch, dtype),
-            local_files_only=True,
-            output_loading_info=True,
-            **options,
-        )
+        with _no_bar(path):
+            model, info = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=getattr(torch, dtype),
+                local_files_only=True,
+                output_loading_info=True,
+                **options,
+            )
     except Exception as error:  # a damaged file fails in the reader's own way
         raise CheckpointError(f"{path}: the weights cannot be loaded ({line_of(error)})") from None
     _check_keys(path, info)
@@ -136,6 +138,11 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(before)
         if bars:
             logging.enable_progress_bar()
+
+
+def _no_bar(path: Path) -> AbstractContextManager[Any]:
+    """The bar of GGUF conversion cannot be switched off, only written elsewhere."""
+    return redirect_stderr(io.StringIO()) if path.suffix == GGUF else nullcontext()
 
 
 def _check_keys(path: Path, info: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -185,19 +186,23 @@ def load_recipe(path: str | Path) -> Recipe:
 
 
 def _absolute(recipe: Recipe, folder: Path) -> Recipe:
+    def absolute(path: Path) -> Path:
+        return Path(os.path.normpath(folder / path.expanduser()))
+
     table = recipe.series
     series = table.model_copy(
         update={
-            "path": table.path if table.package else folder / table.path.expanduser(),
-            "tokenizer": recipe.series.tokenizer and folder / recipe.series.tokenizer.expanduser(),
+            "path": table.path if table.package else absolute(table.path),
+            "tokenizer": table.tokenizer and absolute(table.tokenizer),
         }
     )
     inputs = {
-        name: table.model_copy(update={"path": folder / table.path.expanduser()})
-        for name, table in recipe.inputs.items()
+        name: entry.model_copy(update={"path": absolute(entry.path)})
+        for name, entry in recipe.inputs.items()
     }
-    store = folder / recipe.store.expanduser()
-    return recipe.model_copy(update={"series": series, "inputs": inputs, "store": store})
+    return recipe.model_copy(
+        update={"series": series, "inputs": inputs, "store": absolute(recipe.store)}
+    )
 
 
 def _first_line(source: Path, error: ValidationError) -> str:

@@ -7,11 +7,15 @@ import shutil
 import numpy as np
 import xarray as xr
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
+from runs.architectures import ARCHITECTURES
+from runs.backends import BACKENDS
 from runs.catalogue import MEASURES, Pair
 from runs.errors import InputError
 from runs.plan import Plan
+from runs.products import PRODUCTS
 from runs.visits import VISITS
 from runs.writing import DONE, FAILED
 
@@ -25,13 +29,17 @@ def show_plan(plan: Plan, console: Console) -> None:
     steps = [c.step for c in series.checkpoints]
     branches = sorted({c.branch for c in series.checkpoints})
     console.print(
-        f"[bold]{series.name}[/]: {len(series)} checkpoints, steps {min(steps):,}–{max(steps):,}, "
-        f"{len(branches)} branch{'es' * (len(branches) > 1)} ({', '.join(branches)})"
+        f"[bold]{series.name}[/]: {len(series)} checkpoint{'s' * (len(series) > 1)}, steps "
+        f"{min(steps):,}–{max(steps):,}, {len(branches)} branch{'es' * (len(branches) > 1)} "
+        f"({', '.join(branches)})"
     )
     console.print(
         f"{shape.architecture}: {shape.blocks} blocks, width {shape.width}, {shape.heads} heads, "
         f"vocabulary {shape.vocabulary:,}"
     )
+    capture = plan.recipe.capture
+    where = capture.device if capture.device_map is None else f"device map {capture.device_map}"
+    console.print(f"backend {capture.backend}, {capture.dtype} on {where}")
     for name, spec in plan.specs.items():
         ratio = spec.inputs.samples / shape.width
         console.print(f"set [bold]{name}[/]: {spec.inputs.description}; N/d = {ratio:.1f}")
@@ -96,8 +104,26 @@ def show_list(what: str, console: Console) -> None:
     elif what == "series":
         table = Table("kind", "what it is")
         table.add_row("local", "a folder of checkpoints, with series.json or folders named step123")
+        table.add_row("gguf", "one released model in a GGUF file, of a folder or a Python package")
+    elif what == "backends":
+        table = Table("", *(Column(name, no_wrap=True) for name in BACKENDS))
+        for product in PRODUCTS:
+            table.add_row(product, *(b.products.get(product, "no") for b in BACKENDS.values()))
+        table.add_row("visits", *("yes" if b.visits else "no" for b in BACKENDS.values()))
+        table.add_row(
+            "needs",
+            *(escape("extra [backends]") if b.package else "nothing" for b in BACKENDS.values()),
+        )
+    elif what == "architectures":
+        table = Table(Column("architecture", no_wrap=True), "blocks", "final norm")
+        for name, row_of in ARCHITECTURES.items():
+            table.add_row(name, row_of.blocks, row_of.final_norm)
+        table.add_section()
+        table.add_row("any other", "by convention", "if it passes the self-check at load")
     else:
-        raise InputError(f"no catalogue `{what}`; there are measures, figures, series")
+        raise InputError(
+            f"no catalogue `{what}`; there are measures, figures, series, backends, architectures"
+        )
     console.print(table)
 
 

@@ -69,7 +69,7 @@ BACKENDS: dict[str, BackendRow] = {
         BackendRow(
             "transformer_lens",
             _lens,
-            {**_STATES, "attention": "materialised, position² a head"},
+            {**_STATES, "attention": "from T×T patterns"},
             visits=False,
             package="transformer_lens",
             changes_model=True,
