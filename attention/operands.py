@@ -71,10 +71,7 @@ def operands(q: Tensor, k: Tensor, v: Tensor | None, mask: Tensor | None, rule: 
     """Copy the input into float32 (float64 if it is), keys centred and padding zero."""
     dtype = torch.promote_types(q.dtype, torch.float32)
     grouped = q.view(q.shape[0], k.shape[1], -1, *q.shape[2:])
-    padding = None if mask is None else ~mask.bool()
-    real = q.new_ones(q.shape[0], q.shape[2], 1, dtype=dtype)
-    if padding is not None:
-        real.masked_fill_(padding[..., None], 0)
+    padding, real = real_keys(mask, q, dtype)
     visible = rule.band_sum(real).clamp(min=1)
     values = _values(v, k, real)
     if not rule.linear:
@@ -87,16 +84,35 @@ def operands(q: Tensor, k: Tensor, v: Tensor | None, mask: Tensor | None, rule: 
     keys = k.new_empty(*k.shape[:-1], features + 1, dtype=dtype)
     keys[..., :-1] = k
     keys[..., -1] = 1
-    _clear(keys, padding)
-    centre = keys[..., :-1].sum(-2, keepdim=True) / real.sum(-2).clamp(min=1)[:, None, :, None]
-    keys[..., :-1] -= centre
-    _clear(keys, padding)
+    centre = centre_keys(keys, features, padding, real)
     # The mean of the visible logits, without and with the centre that every key lost.
     mean = rule.band_sum(keys[..., :-1]) / visible[:, None]
     inner = (queries[..., :-1] * mean[:, :, None]).sum(-1)
     offset = inner + (queries[..., :-1] @ centre[:, :, None].transpose(-1, -2)).squeeze(-1)
     queries[..., -1] = -inner
     return Operands(queries, keys, values, offset, padding, visible[..., 0])
+
+
+def real_keys(mask: Tensor | None, q: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, Tensor]:
+    """Padding (batch, position), True there or None; and (batch, position, 1) with 1 elsewhere."""
+    real = q.new_ones(q.shape[0], q.shape[2], 1, dtype=dtype)
+    if mask is None:
+        return None, real
+    padding = ~mask.bool()
+    return padding, real.masked_fill_(padding[..., None], 0)
+
+
+def centre_keys(keys: Tensor, features: int, padding: Tensor | None, real: Tensor) -> Tensor:
+    """Take the mean of the real keys off the first `features` columns, in place; padding is zero.
+
+    keys is (batch, kv_head, position, at least features); returns (batch, kv_head, 1, features).
+    """
+    _clear(keys, padding)
+    inner = keys[..., :features]
+    centre = inner.sum(-2, keepdim=True) / real.sum(-2).clamp(min=1)[:, None, :, None]
+    inner -= centre
+    _clear(keys, padding)
+    return centre
 
 
 def _clear(x: Tensor, padding: Tensor | None) -> None:
@@ -112,12 +128,20 @@ def _values(v: Tensor | None, k: Tensor, real: Tensor) -> Tensor:
     values = k.new_zeros(batch, kv_heads, length, width + 3, dtype=real.dtype)
     if v is not None:
         values[..., :-3] = v
-    values[..., -3] = torch.arange(length, device=k.device)
-    first = real[..., 0].argmax(-1)
-    values[torch.arange(batch, device=k.device), :, first, -2] = 1
+    values[..., -3:-1] = landmarks(real)[:, None]
     values[..., -1] = 1
     values.masked_fill_(real[:, None] == 0, 0)
     return values
+
+
+def landmarks(real: Tensor) -> Tensor:
+    """Two columns of values, (batch, position, 2): position, and 1 at the first real key.
+
+    real is (batch, position, 1), 0 at padding.
+    """
+    first = real[..., 0].argmax(-1)
+    place = torch.arange(real.shape[1], device=real.device)
+    return torch.stack([place.expand(len(real), -1), place == first[:, None]], -1).to(real)
 
 
 def check(

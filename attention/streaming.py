@@ -13,10 +13,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from attention.finishing import finish
 from attention.operands import Operands, Rule, check, operands
 
 _EXP_SAFE = 60.0  # exp(60) times any row length and value stays far below the float32 maximum
-_FLAG = -1e-3  # an entropy below this is not rounding
 _ROWS = 128  # query rows a block: more would compute more of the hidden triangle
 _GROUP = 2**21  # scores a block to aim at by taking several samples at once
 _BLOCK = 2**22  # scores a block at most, by taking fewer rows
@@ -234,7 +234,7 @@ def _rows(x: Operands, rule: Rule, rows: int, scratch: Tensor) -> tuple[Tensor, 
             found[name][:, :, :, here] = value
     if x.padding is not None:
         output.masked_fill_(x.padding[:, None, None, :, None], 0)
-    return output.flatten(1, 2), _finish(found, x, rule)
+    return output.flatten(1, 2), finish(found, x.visible, x.padding, rule)
 
 
 def _block(
@@ -282,28 +282,3 @@ def _previous(p: Tensor, start: int, low: int) -> Tensor:
     column = start + first - 1 - low
     weights = p[..., first:, column : column + rows - first].diagonal(dim1=-2, dim2=-1)
     return torch.nn.functional.pad(weights, (first, 0))
-
-
-def _finish(found: dict[str, Tensor], x: Operands, rule: Rule) -> dict[str, Tensor]:
-    """Clean rounding, derive the rest, NaN at padded queries; float32 (batch, head, position)."""
-    entropy = found["entropy"]
-    entropy = torch.where(entropy < _FLAG, torch.nan, entropy.clamp(min=0))
-    visible = x.visible[:, None, None].expand_as(entropy)
-    outcomes = visible if rule.sink is None else visible + 1
-    normalised = torch.where(visible > 1, entropy / outcomes.log(), torch.nan)
-    before = torch.ones_like(entropy, dtype=torch.bool)
-    before[..., 0] = False
-    if x.padding is not None:
-        before[..., 1:] &= ~x.padding[:, None, None, :-1]
-    before &= rule.window != 1
-    statistics = found | {
-        "entropy": entropy,
-        "row_norm": torch.where(visible > 1, found["row_norm"], found["row_norm"] * 0),
-        "normalised_entropy": normalised,
-        "previous_key": torch.where(before, found["previous_key"], torch.nan),
-        "visible": visible,
-    }
-    if x.padding is not None:
-        valid = ~x.padding[:, None, None]
-        statistics = {n: torch.where(valid, each, torch.nan) for n, each in statistics.items()}
-    return {name: value.flatten(1, 2).float() for name, value in statistics.items()}
