@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
+from attention.fused import attend_with_fused_statistics, usable
 from attention.streaming import attend_with_statistics
 from runs.errors import InputError
 
@@ -36,11 +37,15 @@ class AttentionTap:
         (sample, position) bool, True at real tokens; None where no token is padding.
     zero_head
         (block, head) whose output is set to zero, or None.
+    fused_within
+        Error in nats up to which statistics come from a fused kernel, without `max_logit`; None for
+        the streaming kernel always.
     """
 
     listener: Listener | None = None
     key_mask: torch.Tensor | None = None
     zero_head: tuple[int, int] | None = None
+    fused_within: float | None = None
 
     _active: Any = None
 
@@ -88,13 +93,26 @@ def _attention(
             enable_gqa=query.shape[1] != key.shape[1],
         )
     else:
-        output, statistics = attend_with_statistics(query, key, value, **rule)
+        output, statistics = _with_statistics(query, key, value, rule, tap.fused_within)
         if tap.listener is not None:
             tap.listener(block, statistics)
     if tap.zero_head is not None and tap.zero_head[0] == block:
         output = output.clone()
         output[:, tap.zero_head[1]] = 0
     return output.transpose(1, 2), None
+
+
+def _with_statistics(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    rule: dict[str, Any],
+    fused_within: float | None,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    if fused_within is not None and usable(query, key, **rule, tolerance=fused_within):
+        kept = {name: rule[name] for name in ("scaling", "key_mask", "window")}
+        return attend_with_fused_statistics(query, key, value, **kept, tolerance=fused_within)
+    return attend_with_statistics(query, key, value, **rule)
 
 
 def _plain(rule: dict[str, Any]) -> bool:

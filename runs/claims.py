@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from runs.backends import BACKENDS, Backend
+from runs.backends import Backend, open_backend
 from runs.errors import CheckpointError, InputError
 from runs.leases import Lease
 from runs.loaded import LoadedModel
@@ -207,7 +207,7 @@ class Worker:
             )
         capture = self.plan.recipe.capture
         view = None if self._checked else own_view(loaded)
-        backend = BACKENDS[capture.backend].open(loaded)
+        backend = open_backend(loaded, capture)
         if view is not None:
             self_check(backend, view, capture.products)
             self._checked = True

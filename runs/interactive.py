@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from pydantic import ValidationError
 
-from runs.backends import Backend, backend_of
+from runs.backends import backend_of, fused_within
 from runs.errors import InputError
 from runs.inputs import FOLDS, InputSet, assign_folds, set_digest
 from runs.memory import fitting_micro_batch
@@ -21,7 +21,7 @@ from runs.products.base import Spec
 from runs.recipe import CaptureTable
 from runs.writing import DONE, digest, versions
 
-_OPEN = ("products", "block", "micro_batch", "hidden", "moments")
+_OPEN = ("products", "block", "micro_batch", "hidden", "moments", "attention")
 
 
 def capture(
@@ -54,7 +54,7 @@ def capture(
         Where the model stands in its training, for the tree's coordinates.
     **options
         Keys of a recipe's `[capture]` that a model in memory leaves open: `products`, `block`,
-        `micro_batch`, `hidden`, `moments`.
+        `micro_batch`, `hidden`, `moments`, `attention`.
 
     Returns
     -------
@@ -67,8 +67,9 @@ def capture(
     InputError
         If the model or an option is unknown, texts come without a tokenizer or are too few.
     """
-    backend = backend_of(model)
-    table = _table(options, backend)
+    table = _table(options)
+    backend = backend_of(model, fused_within=fused_within(table))
+    table = table.model_copy(update={"device": backend.loaded.device.type})
     shape = backend.loaded.shape
     found = inputs if isinstance(inputs, InputSet) else _tokenise(inputs, tokenizer, length, name)
     vocabulary = shape.vocabulary if tokenizer is None else min(shape.vocabulary, len(tokenizer))
@@ -96,13 +97,12 @@ def capture(
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **nodes})
 
 
-def _table(options: dict[str, Any], backend: Backend) -> CaptureTable:
+def _table(options: dict[str, Any]) -> CaptureTable:
     for key in options:
         if key not in _OPEN:
             raise InputError(f"capture: no option `{key}`; there are {', '.join(_OPEN)}")
-    device = backend.loaded.device.type
     try:
-        return CaptureTable.model_validate({**options, "device": device})
+        return CaptureTable.model_validate(options)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -47,11 +47,10 @@ def sets_for(tree: xr.DataTree, row: Row) -> list[str]:
     """Sets of a store that have everything a row reads."""
     if "sets" not in tree.children:
         return []
-    wanted = [read.variable for read in row.reads]
     return [
         name
         for name, node in tree["sets"].children.items()
-        if all(_has(node, variable) for variable in wanted)
+        if all(_has(node, read) for read in row.reads)
     ]
 
 
@@ -226,9 +225,12 @@ def _variable(tree: xr.DataTree, name: str, read: Read) -> xr.DataArray:
     return array.sel(dict(read.select)) if read.select else array
 
 
-def _has(node: xr.DataTree, variable: str) -> bool:
-    product, name = variable.split("/")
-    return product in node.children and name in node[product].to_dataset().variables
+def _has(node: xr.DataTree, read: Read) -> bool:
+    product, name = read.variable.split("/")
+    if product not in node.children or name not in node[product].to_dataset().variables:
+        return False
+    coordinates = node[product].to_dataset().coords
+    return all(value in coordinates[dim].values for dim, value in read.select.items())
 
 
 def _at(tree: xr.DataTree, path: str) -> bool:

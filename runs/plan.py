@@ -103,7 +103,7 @@ def make_plan(recipe: Recipe) -> Plan:
                 f"{recipe.source}: key `capture.visits`: no visit `{visit}`; known: {', '.join(VISITS)}"
             )
     capture = recipe.capture
-    check_supported(capture.backend, capture.products, capture.visits, where=str(recipe.source))
+    check_supported(capture, where=str(recipe.source))
     if capture.device_map is not None and find_spec("accelerate") is None:
         raise InputError(
             f"{recipe.source}: key `capture.device_map`: needs a package that is not installed; "

@@ -76,6 +76,13 @@ class MomentsTable(_Table):
     pools: tuple[Literal["last", "all"], ...] = ("last", "all")
 
 
+class AttentionTable(_Table):
+    """`[capture.attention]`: how attention rows are computed."""
+
+    kernel: Literal["streaming", "fused"] = "streaming"
+    tolerance: Annotated[float, Field(gt=0)] = 1e-4
+
+
 class AblationTable(_Table):
     """`[capture.head_ablation]`: how many samples the ablation visit reads."""
 
@@ -95,6 +102,7 @@ class CaptureTable(_Table):
     micro_batch: Annotated[int, Field(ge=1)] | None = None
     hidden: HiddenTable = HiddenTable()
     moments: MomentsTable = MomentsTable()
+    attention: AttentionTable = AttentionTable()
     head_ablation: AblationTable = AblationTable()
 
 

@@ -11,6 +11,7 @@ from runs.backends.base import AttentionListener, Backend, HiddenListener
 from runs.backends.torch_hooks import TorchHooks
 from runs.errors import InputError
 from runs.loaded import LoadedModel, wrap
+from runs.recipe import CaptureTable
 
 
 @dataclass(frozen=True)
@@ -22,32 +23,34 @@ class BackendRow:
     name : str
         What `capture.backend` takes.
     open
-        From a loaded model to a backend; may change the model in place.
+        From a loaded model, and the error up to which the fused attention kernel may be used or None, to
+        a backend.
     products : mapping of str to str
         Products it can give, and how.
     visits : bool
         Whether visits, which use the registered attention function, can follow on the same model.
     package : str
         What has to be installed; "" for nothing more.
-    changes_model : bool
-        Whether `open` changes the loaded model in place.
     """
 
     name: str
-    open: Callable[[LoadedModel], Backend]
+    open: Callable[[LoadedModel, float | None], Backend]
     products: Mapping[str, str]
     visits: bool
     package: str = ""
-    changes_model: bool = False
 
 
-def _nnsight(loaded: LoadedModel) -> Backend:
+def _torch(loaded: LoadedModel, fused_within: float | None) -> Backend:
+    return TorchHooks(loaded, fused_within=fused_within)
+
+
+def _nnsight(loaded: LoadedModel, fused_within: float | None) -> Backend:
     from runs.backends.nnsight import NNsightTraces
 
-    return NNsightTraces(loaded)
+    return NNsightTraces(loaded, fused_within=fused_within)
 
 
-def _lens(loaded: LoadedModel) -> Backend:
+def _lens(loaded: LoadedModel, fused_within: float | None) -> Backend:
     from runs.backends.lens import LensBridge
 
     return LensBridge(loaded)
@@ -58,7 +61,7 @@ _STATES = {"hidden": "yes", "moments": "yes", "tokens": "yes"}
 BACKENDS: dict[str, BackendRow] = {
     row.name: row
     for row in (
-        BackendRow("torch", TorchHooks, {**_STATES, "attention": "streamed"}, visits=True),
+        BackendRow("torch", _torch, {**_STATES, "attention": "streamed"}, visits=True),
         BackendRow(
             "nnsight",
             _nnsight,
@@ -72,15 +75,22 @@ BACKENDS: dict[str, BackendRow] = {
             {**_STATES, "attention": "from T×T patterns"},
             visits=False,
             package="transformer_lens",
-            changes_model=True,
         ),
     )
 }
 
 
-def check_supported(
-    name: str, products: tuple[str, ...], visits: tuple[str, ...], *, where: str
-) -> None:
+def open_backend(loaded: LoadedModel, capture: CaptureTable) -> Backend:
+    """The backend that a recipe names, around a loaded model, which some change in place."""
+    return BACKENDS[capture.backend].open(loaded, fused_within(capture))
+
+
+def fused_within(capture: CaptureTable) -> float | None:
+    """The error up to which a recipe allows the fused attention kernel; None if it does not."""
+    return capture.attention.tolerance if capture.attention.kernel == "fused" else None
+
+
+def check_supported(capture: CaptureTable, *, where: str) -> None:
     """Refuse what a backend cannot give, before anything is loaded.
 
     Raises
@@ -88,7 +98,13 @@ def check_supported(
     InputError
         Naming the key, what the backend has, and the mend.
     """
+    name, products, visits = capture.backend, capture.products, capture.visits
     row = BACKENDS[name]
+    if fused_within(capture) is not None and row.products.get("attention") != "streamed":
+        raise InputError(
+            f"{where}: key `capture.attention.kernel`: backend `{name}` has no fused kernel; leave it "
+            'out, or set capture.backend = "torch"'
+        )
     for product in products:
         if product not in row.products:
             raise InputError(
@@ -107,7 +123,7 @@ def check_supported(
         )
 
 
-def backend_of(model: Any) -> Backend:
+def backend_of(model: Any, *, fused_within: float | None = None) -> Backend:
     """A backend around what a user has in memory.
 
     Parameters
@@ -115,6 +131,8 @@ def backend_of(model: Any) -> Backend:
     model
         A Hugging Face causal language model, an `NNsight` around one, a `TransformerBridge`, or a
         backend.
+    fused_within
+        As `AttentionTap`; the latter two do without.
 
     Raises
     ------
@@ -128,12 +146,12 @@ def backend_of(model: Any) -> Backend:
     if "nnsight" in kinds:
         from runs.backends.nnsight import load_nnsight
 
-        return load_nnsight(model)
+        return load_nnsight(model, fused_within)
     if "transformer_lens" in kinds:
         from runs.backends.lens import load_bridge
 
         return load_bridge(model)
-    return TorchHooks(wrap(model))
+    return TorchHooks(wrap(model), fused_within=fused_within)
 
 
 __all__ = [
@@ -144,4 +162,6 @@ __all__ = [
     "HiddenListener",
     "backend_of",
     "check_supported",
+    "fused_within",
+    "open_backend",
 ]

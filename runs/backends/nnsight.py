@@ -22,12 +22,17 @@ class NNsightTraces:
         The model.
     traced
         An `NNsight` around it or around its base model; interventions that were set on it take part.
+    fused_within
+        As `AttentionTap`.
     """
 
-    def __init__(self, loaded: LoadedModel, traced: Any = None) -> None:
+    def __init__(
+        self, loaded: LoadedModel, traced: Any = None, *, fused_within: float | None = None
+    ) -> None:
         from nnsight import NNsight
 
         self.loaded = loaded
+        self._fused_within = fused_within
         # Around the base model, so that no unembedding is computed.
         self._traced = NNsight(loaded.model.base_model) if traced is None else traced
         self._root: Any = self._traced._module
@@ -52,7 +57,7 @@ class NNsightTraces:
         last = len(self._blocks) + 1
         with (
             attention_as(self.loaded.model, register()),
-            AttentionTap(attention, mask),
+            AttentionTap(attention, mask, fused_within=self._fused_within),
             # Reads must come in the order of execution.
             self._traced.trace(input_ids=tokens, use_cache=False, **options),
         ):
@@ -70,7 +75,7 @@ class NNsightTraces:
         return attrgetter(path)(self._traced)
 
 
-def load_nnsight(traced: Any) -> NNsightTraces:
+def load_nnsight(traced: Any, fused_within: float | None = None) -> NNsightTraces:
     """A backend around a user's `NNsight` model.
 
     Raises
@@ -78,7 +83,7 @@ def load_nnsight(traced: Any) -> NNsightTraces:
     InputError
         If what it wraps is not a Hugging Face causal language model.
     """
-    return NNsightTraces(wrap(traced._module, where="NNsight"), traced)
+    return NNsightTraces(wrap(traced._module, where="NNsight"), traced, fused_within=fused_within)
 
 
 def _first(output: Any) -> torch.Tensor:

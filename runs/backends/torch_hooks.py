@@ -17,10 +17,13 @@ class TorchHooks:
     ----------
     loaded
         The model.
+    fused_within
+        As `AttentionTap`.
     """
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, *, fused_within: float | None = None) -> None:
         self.loaded = loaded
+        self._fused_within = fused_within
 
     def observe(
         self,
@@ -36,6 +39,6 @@ class TorchHooks:
         with (
             hidden_hooks(loaded.blocks, loaded.final_norm, hidden, layers),
             attention_as(loaded.model, register()),
-            AttentionTap(attention, mask),
+            AttentionTap(attention, mask, fused_within=self._fused_within),
         ):
             return loaded.forward(tokens, mask)

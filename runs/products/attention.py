@@ -40,20 +40,33 @@ def position_bins(length: int) -> NDArray[np.int64]:
     return np.array([*edges, length])
 
 
+def statistics_of(capture: CaptureTable) -> tuple[str, ...]:
+    """Statistics that are kept; a fused kernel has no largest logit."""
+    fused = capture.attention.kernel == "fused"
+    return tuple(s for s in STATISTICS if not (fused and s == "max_logit"))
+
+
 class Attention:
     """`count`, `mean`, `m2`, `nan_count` of each row statistic per block, head, fold and bin."""
 
     name = "attention"
 
     def options(self, capture: CaptureTable) -> Mapping[str, object]:
-        """Nothing of the recipe."""
-        return {}
+        """The kernel, if it is not the default one."""
+        table = capture.attention
+        return {} if table.kernel == "streaming" else table.model_dump()
 
     def layout(self, spec: Spec) -> dict[str, ArraySpec]:
         """Four arrays, one chunk a checkpoint each."""
         dims = ("statistic", "block", "head", "fold", "position_bin")
         bins = len(position_bins(spec.inputs.tokens.shape[1])) - 1
-        shape = (len(STATISTICS), spec.shape.blocks, spec.shape.heads, FOLDS + 1, bins)
+        shape = (
+            len(statistics_of(spec.capture)),
+            spec.shape.blocks,
+            spec.shape.heads,
+            FOLDS + 1,
+            bins,
+        )
         nan = float("nan")
         return {
             "count": ArraySpec(dims, shape, "int64", 0, shape),
@@ -66,7 +79,7 @@ class Attention:
         """Statistics, blocks from 1, heads, folds and the bins' edges."""
         edges = position_bins(spec.inputs.tokens.shape[1])
         return {
-            "statistic": (("statistic",), np.array(STATISTICS)),
+            "statistic": (("statistic",), np.array(statistics_of(spec.capture))),
             "block": (("block",), np.arange(1, spec.shape.blocks + 1)),
             "head": (("head",), np.arange(spec.shape.heads)),
             "fold": (("fold",), np.arange(FOLDS + 1)),
@@ -87,6 +100,7 @@ class AttentionCollector:
     def __init__(self, spec: Spec) -> None:
         length = spec.inputs.tokens.shape[1]
         edges = position_bins(length)
+        self._statistics = statistics_of(spec.capture)
         self._bin = np.searchsorted(edges, np.arange(length), side="right") - 1
         self._bins = len(edges) - 1
         shape = Attention().layout(spec)["count"].shape
@@ -112,13 +126,13 @@ class AttentionCollector:
         valid = batch.mask[:, None, :]
         onehot = torch.zeros(positions, self._bins, dtype=torch.float64)  # on the CPU, as sums are
         onehot[torch.arange(positions), torch.as_tensor(self._bin[:positions])] = 1
-        values = torch.stack([rows[name] for name in STATISTICS]).double()
+        values = torch.stack([rows[name] for name in self._statistics]).double()
         lone = valid & (rows["visible"] < 2)
         undefined = lone if bool(lone.any()) else None
         defined = torch.ones_like(values, dtype=torch.bool) & valid
         if undefined is not None:
             for name in ("normalised_entropy", "previous_key"):
-                defined[STATISTICS.index(name)] &= ~undefined
+                defined[self._statistics.index(name)] &= ~undefined
         finite = torch.isfinite(values) & defined
         values = torch.where(finite, values, 0.0)
         where = (slice(None), block - 1, slice(None), batch.fold)

@@ -10,7 +10,7 @@ import pytest
 import torch
 import xarray as xr
 
-from runs.backends import BACKENDS
+from runs.backends import TorchHooks
 from runs.drawing import write_report
 from runs.jobs import execute
 from runs.loading import load_model, quiet_transformers
@@ -98,7 +98,7 @@ def test_streamed_rows_are_the_real_models_own_patterns() -> None:
         own = loaded.model(ids, output_attentions=True, use_cache=False).attentions
     rows: dict[int, torch.Tensor] = {}
     with torch.inference_mode(), quiet_transformers():
-        BACKENDS["torch"].open(loaded).observe(
+        TorchHooks(loaded).observe(
             ids,
             None,
             layers=frozenset(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -13,10 +13,11 @@ import torch
 import attention.streaming
 from attention.streaming import row_statistics
 from runs.architectures import ARCHITECTURES, by_convention
-from runs.backends import BACKENDS, Backend, backend_of, check_supported
+from runs.backends import BACKENDS, Backend, TorchHooks, backend_of, check_supported
 from runs.errors import InputError
 from runs.loaded import padding_options, wrap
 from runs.loading import quiet_transformers
+from runs.recipe import CaptureTable
 from runs.selfcheck import own_view, self_check
 from tests.runs.zoo import KNOWN, UNKNOWN, batch, tiny
 
@@ -49,6 +50,11 @@ def watch(backend: Backend, ids: torch.Tensor, mask: torch.Tensor | None) -> See
             attention=lambda block, rows: seen.rows.update({block: rows}),
         ).clone()
     return seen
+
+
+def opened(kind: str, model: Any, fused_within: float | None = None) -> Backend:
+    """A backend around a copy, as some change the model."""
+    return BACKENDS[kind].open(wrap(copy.deepcopy(model)), fused_within)
 
 
 def eager(model: Any, ids: torch.Tensor, mask: torch.Tensor | None) -> Any:
@@ -87,7 +93,7 @@ def test_backends_agree_with_the_model_itself(name: str, padding: str) -> None:
     own = eager(model, ids, mask)
     real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
     for row in BACKENDS.values():
-        seen = watch(row.open(wrap(copy.deepcopy(model))), ids, mask)
+        seen = watch(opened(row.name, model), ids, mask)
         states = {**dict(enumerate(own.hidden_states[:-1])), 4: own.hidden_states[-1]}
         assert sorted(seen.hidden) == [0, 1, 2, 3, 4]
         for layer, state in states.items():
@@ -112,10 +118,7 @@ def test_backends_agree_with_the_model_itself(name: str, padding: str) -> None:
 def test_streamed_and_materialised_rows_agree_in_every_statistic(name: str, padding: str) -> None:
     model = tiny(name)
     ids, mask = batch(padding)
-    seen = {
-        kind: watch(BACKENDS[kind].open(wrap(copy.deepcopy(model))), ids, mask)
-        for kind in ("torch", "transformer_lens")
-    }
+    seen = {kind: watch(opened(kind, model), ids, mask) for kind in ("torch", "transformer_lens")}
     for block in (1, 2, 3):
         ours, theirs = (seen[k].rows[block] for k in ("torch", "transformer_lens"))
         assert ours.keys() == theirs.keys()
@@ -133,14 +136,14 @@ def test_the_self_check_passes_with_either_head(name: str, tied: bool) -> None:
     assert (head.weight is embedding.weight) == tied
     view = own_view(wrap(model))
     for row in BACKENDS.values():
-        self_check(row.open(wrap(copy.deepcopy(model))), view, PRODUCTS)
+        self_check(opened(row.name, model), view, PRODUCTS)
 
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_the_chunk_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny(name)
     ids, mask = batch("right")
-    backend = BACKENDS["torch"].open(wrap(model))
+    backend = opened("torch", model)
     whole = watch(backend, ids, mask)
     monkeypatch.setattr(attention.streaming, "_ROWS", 3)
     monkeypatch.setattr(attention.streaming, "_BLOCK", 1)
@@ -162,10 +165,8 @@ def test_without_a_listener_the_forward_pass_is_the_same(name: str) -> None:
         own = eager(model, ids, mask).hidden_states[-1]
         for kind in ("torch", "nnsight"):
             with torch.inference_mode():
-                final = (
-                    BACKENDS[kind]
-                    .open(wrap(model))
-                    .observe(ids, mask, layers=frozenset(), hidden=lambda *_: None)
+                final = opened(kind, model).observe(
+                    ids, mask, layers=frozenset(), hidden=lambda *_: None
                 )
             real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
             torch.testing.assert_close(final[real], own[real], atol=1e-5, rtol=0)
@@ -182,14 +183,14 @@ def test_an_unknown_architecture_is_found_by_convention(name: str) -> None:
     view = own_view(wrap(model))
     products = tuple(p for p in PRODUCTS if p != "attention" or name != "BLOOM")
     for kind in ("torch", "nnsight"):
-        self_check(BACKENDS[kind].open(wrap(copy.deepcopy(model))), view, products)
-    self_check(BACKENDS["transformer_lens"].open(wrap(copy.deepcopy(model))), view, PRODUCTS)
+        self_check(opened(kind, model), view, products)
+    self_check(opened("transformer_lens", model), view, PRODUCTS)
 
 
 def test_attention_that_passes_by_the_interface_is_refused() -> None:
     loaded = wrap(tiny("BLOOM"))
     with pytest.raises(InputError, match=r"leave `attention` out of capture\.products, or set"):
-        self_check(BACKENDS["torch"].open(loaded), own_view(loaded), PRODUCTS)
+        self_check(TorchHooks(loaded), own_view(loaded), PRODUCTS)
 
 
 def test_alibi_rows_of_the_kernel_are_those_of_a_model_that_uses_it() -> None:
@@ -226,14 +227,14 @@ def test_a_head_that_is_not_linear_is_refused() -> None:
     model.lm_head.register_forward_hook(lambda _, __, logits: logits * 0.5)
     loaded = wrap(model)
     with pytest.raises(InputError, match=r"leave `tokens` out of capture\.products"):
-        self_check(BACKENDS["torch"].open(loaded), own_view(loaded), PRODUCTS)
-    self_check(BACKENDS["torch"].open(loaded), own_view(loaded), ("hidden", "attention"))
+        self_check(TorchHooks(loaded), own_view(loaded), PRODUCTS)
+    self_check(TorchHooks(loaded), own_view(loaded), ("hidden", "attention"))
 
 
 def test_half_precision_passes_its_wider_check() -> None:
     for name in ("GPT-NeoX parallel", "Gemma-2", "OLMo-2"):
         loaded = wrap(tiny(name).to(torch.bfloat16))
-        self_check(BACKENDS["torch"].open(loaded), own_view(loaded), PRODUCTS)
+        self_check(TorchHooks(loaded), own_view(loaded), PRODUCTS)
 
 
 def test_models_are_left_as_they_were() -> None:
@@ -242,25 +243,70 @@ def test_models_are_left_as_they_were() -> None:
     ids, _ = batch()
     own = model(ids).logits
     for kind in ("torch", "nnsight"):
-        watch(BACKENDS[kind].open(wrap(model)), ids, None)
+        watch(BACKENDS[kind].open(wrap(model), None), ids, None)
     assert model.config._attn_implementation == before
     assert not any(module._forward_hooks for module in model.modules())
     torch.testing.assert_close(model(ids).logits, own)
 
 
+@pytest.mark.parametrize("padding", ["none", "right", "left"])
+@pytest.mark.parametrize("kind", ["torch", "nnsight"])
+@pytest.mark.parametrize("name", ["GPT-NeoX parallel", "OLMo-2", "Llama", "GPT-2"])
+def test_the_fused_kernel_gives_the_same_but_for_the_maximum(
+    name: str, kind: str, padding: str
+) -> None:
+    model = tiny(name)
+    ids, mask = batch(padding)
+    ours, fused = (watch(opened(kind, model, within), ids, mask) for within in (None, 1e-4))
+    for block, rows in ours.rows.items():
+        assert torch.isnan(fused.rows[block]["max_logit"]).all()
+        for statistic in rows.keys() - {"max_logit"}:
+            torch.testing.assert_close(
+                fused.rows[block][statistic],
+                rows[statistic],
+                atol=1e-4,
+                rtol=1e-5,
+                equal_nan=True,
+            )
+    real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
+    torch.testing.assert_close(fused.final[real], ours.final[real], atol=1e-5, rtol=0)
+
+
+def test_where_the_fused_kernel_does_not_apply_rows_are_streamed() -> None:
+    """A window in some blocks, a soft cap in all, and a tolerance that nothing meets."""
+    ids, _ = batch()
+    seen = watch(opened("torch", tiny("OLMo-3"), 1e-4), ids, None)
+    fused = [bool(torch.isnan(rows["max_logit"]).all()) for rows in seen.rows.values()]
+    assert fused == [False, True, False]
+    for model, within in ((tiny("Gemma-2"), 1e-4), (tiny("Llama"), 1e-12)):
+        seen = watch(opened("torch", model, within), ids, None)
+        assert all(torch.isfinite(rows["max_logit"]).all() for rows in seen.rows.values())
+
+
 def test_what_a_backend_cannot_do_is_refused_by_name() -> None:
+    def table(backend: str, **more: Any) -> CaptureTable:
+        return CaptureTable.model_validate({"backend": backend, **more})
+
     with pytest.raises(InputError, match="`head_ablation` cannot follow"):
-        check_supported("transformer_lens", PRODUCTS, ("head_ablation",), where="r.toml")
-    with pytest.raises(InputError, match=r"r\.toml: key `capture\.products`: .* `contexts`"):
-        check_supported("torch", ("contexts",), (), where="r.toml")
-    check_supported("nnsight", PRODUCTS, ("head_ablation",), where="r.toml")
+        check_supported(table("transformer_lens", visits=("head_ablation",)), where="r.toml")
+    fused = table("transformer_lens", attention={"kernel": "fused"})
+    with pytest.raises(InputError, match=r"r\.toml: key `capture\.attention\.kernel`"):
+        check_supported(fused, where="r.toml")
+    check_supported(table("nnsight", visits=("head_ablation",)), where="r.toml")
+
+
+def test_a_product_that_a_backend_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = BACKENDS["nnsight"]
+    monkeypatch.setitem(BACKENDS, "nnsight", replace(row, products={"hidden": "yes"}))
+    with pytest.raises(InputError, match=r"r\.toml: key `capture\.products`: .* `moments`"):
+        check_supported(CaptureTable(backend="nnsight"), where="r.toml")
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runs.backends.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install 'phasescope"):
-        check_supported("nnsight", PRODUCTS, (), where="r.toml")
-    check_supported("torch", PRODUCTS, (), where="r.toml")
+        check_supported(CaptureTable(backend="nnsight"), where="r.toml")
+    check_supported(CaptureTable(), where="r.toml")
 
 
 def test_what_is_no_language_model_is_refused() -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from safetensors.torch import load_file, save_file
 
 import runs.claims
 from runs.errors import InputError
 from runs.jobs import execute
+from runs.measures import measure
 from runs.recipe import load_recipe
 from runs.store import open_store
 from runs.writing import DONE, FAILED
@@ -220,6 +222,25 @@ def test_memory_back_off_ends_with_the_same_numbers(
     )
     shutil.rmtree(recipe.store)
     assert "memory ran out" in execute(recipe).failed["main/step0"]
+
+
+def test_a_fused_run_keeps_no_maximum_and_measures_the_rest(write_recipe: Write) -> None:
+    every = "names = []"
+    plain = load_recipe(write_recipe(steps="steps = [4]", measures=every))
+    execute(plain)
+    rows = open_store(plain.store)["sets/speeches/attention"].to_dataset().load()
+    shutil.rmtree(plain.store)
+    kernel = '[capture.attention]\nkernel = "fused"'
+    fused = load_recipe(
+        write_recipe(steps="steps = [4]", capture=kernel, measures='names = ["head_entropy"]')
+    )
+    assert execute(fused).measured == ("head_entropy/zhai2023/speeches",)
+    tree = open_store(fused.store)
+    kept = tree["sets/speeches/attention"].to_dataset().load()
+    assert "max_logit" not in kept["statistic"].values
+    xr.testing.assert_allclose(kept["mean"], rows["mean"].sel(statistic=kept["statistic"]))
+    with pytest.raises(InputError, match="which any set of this store does not have"):
+        measure(tree, "max_logit")
 
 
 def test_a_lease_of_a_dead_process_is_taken_over(write_recipe: Write) -> None:
