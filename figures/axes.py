@@ -19,7 +19,7 @@ from figures.style import Theme
 Array = npt.NDArray[np.float64]
 
 _ZERO_SHARE = 0.045  # width of the axes of step 0, as a share of the log axis
-_CHARACTER = 0.066  # inches; mean width of a character of 8-point DejaVu Sans
+CHARACTER = 0.066  # inches; mean width of a character of 8-point DejaVu Sans
 
 
 @dataclass(frozen=True)
@@ -251,8 +251,8 @@ def _segments(phases: xr.Dataset) -> list[tuple[float, float, str]]:
 
 def _fitting_name(label: str, inches: float) -> str:
     """Return the name in one line, in two, or nothing, as there is room."""
-    if len(label) * _CHARACTER < inches:
+    if len(label) * CHARACTER < inches:
         return label
     broken = label.replace("-", "-\n", 1)
     longest = max(len(line) for line in broken.split("\n"))
-    return broken if longest * _CHARACTER < inches else ""
+    return broken if longest * CHARACTER < inches else ""

@@ -30,7 +30,8 @@ class FigureRow:
     needs : (measure, convention) pairs without which it cannot be drawn.
     phases : whether it shows the phases found.
     source : arXiv id and figure it redraws.
-    caption : template; {set}, {inputs}, {interval}, {level} and the options' names are filled in.
+    caption : template; {set}, {inputs}, {interval}, {level}, the options' names and what the
+        function puts into its Dataset's attributes are filled in.
     optional : pairs that are drawn where the store holds them.
     """
 
@@ -57,7 +58,7 @@ FIGURES: dict[str, FigureRow] = {
             phases=True,
             source="arXiv 2509.23024, figure 2",
             caption=(
-                "RankMe and α-ReQ of layer {layer}, and mean loss where measured, against tokens (log"
+                "{panels} of layer {layer}, and mean loss where measured, against tokens (log"
                 " axis; step 0 left of the break). Bands: {level} intervals ({interval}); they show"
                 " probe noise of one training run, not the spread between seeds. Shading:"
                 " segments of the fit; diamonds with bars: boundaries and their intervals."
@@ -73,7 +74,7 @@ FIGURES: dict[str, FigureRow] = {
             phases=False,
             source="arXiv 2509.23024, figure 7",
             caption=(
-                "RankMe (logarithmic colours) and α-ReQ of every layer at every checkpoint; the"
+                "{panels} of every layer at every checkpoint; the"
                 " layer after the final norm is set apart. Cells reach halfway to the"
                 " neighbouring checkpoints; a cell left empty has no number. Inputs: {inputs}."
             ),
@@ -98,12 +99,7 @@ FIGURES: dict[str, FigureRow] = {
             needs=(("head_entropy", "zhai2023"),),
             phases=False,
             source="arXiv 2303.06296, figure 1; arXiv 2501.03489, figure 3",
-            caption=(
-                "Mean entropy of the attention rows of each head. Above: all heads at a few"
-                " steps. Below: each head (thin) and each block's mean (thick). The dashed line,"
-                " where the input length T is known, is uniform attention under a causal mask,"
-                " ln(T!)/T. Inputs: {inputs}."
-            ),
+            caption=("Mean entropy of the attention rows of each head. {panels} Inputs: {inputs}."),
         ),
     )
 }
@@ -153,22 +149,26 @@ def draw(
         figure, table = row.function(material, chosen, **options)
         # Ticks are made late: make them now, while the style holds.
         figure.draw_without_rendering()
+    caption = _caption(row, material, table.attrs, options)
     table.attrs = {
         "figure": name,
         "title": row.title,
         "source": row.source,
         "set": material.set,
         "theme": theme,
-        "caption": _caption(row, material, options),
+        "caption": caption,
     }
     return figure, table
 
 
-def _caption(row: FigureRow, material: Material, options: Mapping[str, Any]) -> str:
+def _caption(
+    row: FigureRow, material: Material, told: Mapping[Any, Any], options: Mapping[str, Any]
+) -> str:
     """Fill the row's template from the first needed measure; what is unknown says so."""
     attrs = material.measures[row.needs[0][0]].attrs
     level = attrs.get("level")
     known = {
+        **told,
         "layer": "final",
         "set": material.set,
         "inputs": attrs.get("inputs", f"set {material.set}"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import lgamma
 from typing import Any
 
@@ -10,23 +10,38 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import BoundaryNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec, GridSpecFromSubplotSpec, SubplotSpec
 from matplotlib.ticker import MaxNLocator
 
 from figures import axes as shared
-from figures.select import Material, by_branch
+from figures.select import Material, by_branch, checkpoint_names
 from figures.style import WIDTH, Theme
 
 _MAPS = 6
 _MANY_LINES = 200  # above this the heads' curves are one image inside the vector file
+_CELL = 0.3  # inches; the widest cell of a map that stands alone
+_ACROSS = WIDTH - 1.45  # inches between the margins
+_SERIES = (
+    "Above: all heads at a few steps. Below: each head (thin) and each block's mean (thick). The"
+    " dashed line, where the input length T is known, is uniform attention under a causal mask,"
+    " ln(T!)/T."
+)
+_ALONE = (
+    "One map a checkpoint: curves need two or more checkpoints after step 0. Colours begin at 0 and"
+    " reach at least uniform attention under a causal mask, ln(T!)/T, where the input length T is"
+    " known."
+)
 
 
 def draw_heads(
     material: Material, theme: Theme, *, steps: Sequence[int] | None = None
 ) -> tuple[Figure, xr.Dataset]:
     """Draw block × head maps of attention entropy at a few steps, and every head's curve.
+
+    A branch with fewer than two checkpoints after step 0 has its maps only.
 
     Parameters
     ----------
@@ -35,8 +50,9 @@ def draw_heads(
 
     Returns
     -------
-    The figure and a Dataset: `map` (chosen, block, head), `head_entropy` (checkpoint, block, head) and
-    `block_mean` (checkpoint, block), the mean over heads (NaN if one head is NaN).
+    The figure and a Dataset: `map` (chosen, block, head) and, of the branches with curves,
+    `head_entropy` (checkpoint, block, head) and `block_mean` (checkpoint, block), the mean over heads
+    (NaN if one head is NaN).
 
     Raises
     ------
@@ -52,37 +68,94 @@ def draw_heads(
     data = material.measures["head_entropy"][["value"]].compute()
     data = data.assign(value=data["value"].transpose("checkpoint", "block", "head"))
     data = data.assign(block_mean=data["value"].mean("head", skipna=False))
-    ceiling = _ceiling(material.measures["head_entropy"].attrs)
+    ceiling = uniform_entropy(material.measures["head_entropy"].attrs)
     parts = list(by_branch(data))
     chosen = [_chosen(part, steps, branch) for branch, part in parts]
+    curved = [int((part["tokens"].values > 0).sum()) > 1 for _, part in parts]
     finite = data["value"].values[np.isfinite(data["value"].values)]
     if finite.size == 0:
         raise ValueError("head_entropy is NaN at every checkpoint; there is nothing to draw")
     norm = Normalize(0, max(float(finite.max()), ceiling or 0.0))
-    map_height = float(np.clip(0.16 * data.sizes["block"], 0.75, 2.6))
-    tall = len(parts) * (map_height + 3.25) + 0.05
-    figure = Figure(figsize=(WIDTH, tall))
-    grid = GridSpec(
-        2 * len(parts), 1, figure, height_ratios=[map_height, 2.0] * len(parts),
-        left=0.6 / WIDTH, right=1 - 0.85 / WIDTH, bottom=0.5 / tall, top=1 - 0.3 / tall,
-        hspace=0.7,
-    )  # fmt: skip
     unit = str(material.measures["head_entropy"].attrs.get("unit", ""))
-    name = f"attention entropy [{unit}]" if unit not in ("", "1") else "attention entropy"
+    figure, specs = _layout(parts, chosen, curved)
     for index, (branch, part) in enumerate(parts):
-        title = f"{branch}: " if len(parts) > 1 else ""
-        _maps(figure, grid[2 * index], part.isel(checkpoint=chosen[index]), norm, theme, title)
-        _curves(figure, grid[2 * index + 1], part, ceiling, name, theme)
-    shown = [part.isel(checkpoint=c) for (_, part), c in zip(parts, chosen, strict=True)]
-    return figure, _table(data, shown, unit)
+        names = checkpoint_names(part, material.revisions)
+        titles = [_title(names[c]) for c in chosen[index]]
+        if len(parts) > 1:
+            titles[0] = f"{branch}: {titles[0]}"
+        maps, curves = specs[index]
+        shown = part.isel(checkpoint=chosen[index])
+        if len(titles) == 1:
+            bar = _map_alone(figure, maps, shown, norm, theme, titles[0])
+            bar.set_label(f"entropy [{unit}]" if unit not in ("", "1") else "entropy")
+        else:
+            _maps(figure, maps, shown, norm, theme, titles)
+        if curves is not None:
+            _curves(figure, curves, part, ceiling, entropy_label(unit), theme)
+    picked = [part.isel(checkpoint=c) for (_, part), c in zip(parts, chosen, strict=True)]
+    kept = [branch for (branch, _), c in zip(parts, curved, strict=True) if c]
+    table = _table(data, picked, kept, unit)
+    table.attrs["panels"] = _SERIES if kept else _ALONE
+    return figure, table
 
 
-def _ceiling(attrs: dict[str, object]) -> float | None:
+def uniform_entropy(attrs: Mapping[Any, Any]) -> float | None:
     """Return ln(T!)/T, the mean of ln(visible) over the rows of a causal mask, if T is known."""
     length = attrs.get("length")
     if not isinstance(length, (int, float, np.integer)) or attrs.get("unit") != "nats":
         return None
     return lgamma(float(length) + 1) / float(length)
+
+
+def mark_uniform(axes: Sequence[Axes], ceiling: float | None, theme: Theme) -> None:
+    """Draw the entropy of uniform attention across all axes and name it in the last."""
+    if ceiling is None:
+        return
+    for each in axes:
+        each.axhline(ceiling, color=theme.muted, linestyle=(0, (4, 2.5)), linewidth=1.0)
+    axes[-1].text(
+        0.995, ceiling, f"uniform attention: ln(T!)/T = {ceiling:.2f}", ha="right", va="bottom",
+        transform=axes[-1].get_yaxis_transform(), color=theme.muted, fontsize=8,
+    )  # fmt: skip
+
+
+def entropy_label(unit: str) -> str:
+    """Return the label of an axis of head entropy."""
+    return f"attention entropy [{unit}]" if unit not in ("", "1") else "attention entropy"
+
+
+def _title(name: str) -> str:
+    word, _, number = name.partition(" ")
+    long = word == "step" and number.isdigit() and int(number) >= 100_000
+    return f"step {shared.short_number(int(number))}" if long else name
+
+
+def _layout(
+    parts: Sequence[tuple[str, xr.Dataset]], chosen: Sequence[np.ndarray], curved: Sequence[bool]
+) -> tuple[Figure, list[tuple[SubplotSpec, SubplotSpec | None]]]:
+    """Return the figure and each branch's place for maps and, where it has any, for curves."""
+    sizes = parts[0][1].sizes
+    together = float(np.clip(0.16 * sizes["block"], 0.75, 2.6))
+    alone = float(np.clip(_cell(sizes) * sizes["head"], 0.4, 4.5))
+    heights: list[float] = []
+    for places, curves in zip(chosen, curved, strict=True):
+        heights += [alone if len(places) == 1 else together, *([2.0] if curves else [])]
+    # Between rows: tick labels and axis labels, and the next row's title or steps.
+    gaps = 0.7 if any(curved) else 0.7 / float(np.mean(heights))
+    inner = sum(heights) + gaps * float(np.mean(heights)) * (len(heights) - 1)
+    tall = len(parts) * (together + 3.25) + 0.05 if all(curved) else inner + 0.8
+    figure = Figure(figsize=(WIDTH, tall))
+    grid = GridSpec(
+        len(heights), 1, figure, height_ratios=heights, left=0.6 / WIDTH,
+        right=1 - 0.85 / WIDTH, bottom=0.5 / tall, top=1 - 0.3 / tall, hspace=gaps,
+    )  # fmt: skip
+    rows = iter(grid[row] for row in range(len(heights)))
+    return figure, [(next(rows), next(rows) if curves else None) for curves in curved]
+
+
+def _cell(sizes: Mapping[Any, int]) -> float:
+    """Side in inches of the square cells of a map with blocks across."""
+    return min(_CELL, _ACROSS / sizes["block"], 4.5 / sizes["head"])
 
 
 def _chosen(part: xr.Dataset, steps: Sequence[int] | None, branch: str) -> np.ndarray:
@@ -105,7 +178,12 @@ def _chosen(part: xr.Dataset, steps: Sequence[int] | None, branch: str) -> np.nd
 
 
 def _maps(
-    figure: Figure, spec: SubplotSpec, part: xr.Dataset, norm: Normalize, theme: Theme, title: str
+    figure: Figure,
+    spec: SubplotSpec,
+    part: xr.Dataset,
+    norm: Normalize,
+    theme: Theme,
+    titles: Sequence[str],
 ) -> None:
     count = part.sizes["checkpoint"]
     grid = GridSpecFromSubplotSpec(1, count, spec, wspace=0.12)
@@ -116,20 +194,49 @@ def _maps(
             np.arange(heads.size + 1) - 0.5, np.arange(blocks.size + 1) - 0.5,
             part["value"].values[index], norm=norm, cmap=theme.heat_colours(), rasterized=True,
         )  # fmt: skip
-        number = int(part["step"].values[index])
-        step = str(number) if number < 100_000 else shared.short_number(number)
-        axes.set_title(f"{title if index == 0 else ''}step {step}")
+        axes.set_title(titles[index])
         axes.grid(False)
         axes.set_xlabel("head")
         _few_ticks(axes, heads, blocks, labelled=index == 0)
     place = axes.get_position()
-    side = figure.add_axes(
-        (1 - 0.72 / WIDTH, place.y0, 0.13 / WIDTH, place.height), label="bar entropy"
+    _entropy_bar(figure, (1 - 0.72 / WIDTH, place.y0, place.height), norm, theme)
+
+
+def _map_alone(
+    figure: Figure, spec: SubplotSpec, part: xr.Dataset, norm: Normalize, theme: Theme, title: str
+) -> Colorbar:
+    """Draw one map with blocks across: a deep model's cells stay square and large."""
+    axes = figure.add_subplot(spec)
+    blocks, heads = part["block"].values, part["head"].values
+    axes.pcolormesh(
+        np.arange(blocks.size + 1) - 0.5, np.arange(heads.size + 1) - 0.5,
+        part["value"].values[0].T, norm=norm, cmap=theme.heat_colours(), rasterized=True,
+    )  # fmt: skip
+    place = axes.get_position()
+    width = _cell(part.sizes) * blocks.size / WIDTH
+    axes.set_position((place.x0, place.y0, width, place.height))
+    axes.set_title(title)
+    axes.grid(False)
+    for each, names in ((axes.xaxis, blocks), (axes.yaxis, heads)):
+        kept = np.arange(0, names.size, max(1, -(-names.size // 15)))
+        each.set_ticks(kept.tolist(), labels=[str(names[i]) for i in kept])
+    axes.set_xlabel("block")
+    axes.set_ylabel("head")
+    return _entropy_bar(
+        figure, (place.x0 + width + 0.13 / WIDTH, place.y0, place.height), norm, theme
     )
+
+
+def _entropy_bar(
+    figure: Figure, place: tuple[float, float, float], norm: Normalize, theme: Theme
+) -> Colorbar:
+    left, bottom, height = place
+    side = figure.add_axes((left, bottom, 0.13 / WIDTH, height), label="bar entropy")
     bar = figure.colorbar(ScalarMappable(norm, theme.heat_colours()), cax=side)
     bar.set_label("entropy")
     bar.locator = MaxNLocator(4)
     bar.outline.set_visible(False)
+    return bar
 
 
 def _few_ticks(axes: Axes, heads: np.ndarray, blocks: np.ndarray, *, labelled: bool) -> None:
@@ -169,13 +276,7 @@ def _curves(
             start = np.zeros((~seen).sum())
             panel.zero.plot(start, heads[~seen], "_", markersize=5, label="_heads", **thin)
             panel.zero.plot(start, mean[~seen], "o", color=colours[index], label=f"block {block}")
-    if ceiling is not None:
-        for axes in panel.all:
-            axes.axhline(ceiling, color=theme.muted, linestyle=(0, (4, 2.5)), linewidth=1.0)
-        panel.log.text(
-            0.995, ceiling, f"uniform attention: ln(T!)/T = {ceiling:.2f}", ha="right", va="bottom",
-            transform=panel.log.get_yaxis_transform(), color=theme.muted, fontsize=8,
-        )  # fmt: skip
+    mark_uniform(panel.all, ceiling, theme)
     panel.left.set_ylabel(name)
     low, high = panel.log.get_ylim()
     panel.log.set_ylim(min(0.0, low), high + 0.08 * (high - low))
@@ -201,11 +302,14 @@ def _block_bar(figure: Figure, panel: shared.Panel, blocks: np.ndarray, theme: T
     side.minorticks_off()
 
 
-def _table(data: xr.Dataset, maps: list[xr.Dataset], unit: str) -> xr.Dataset:
-    chosen = xr.concat([part["value"] for part in maps], "checkpoint")
-    table = data.rename(value="head_entropy")
-    labels = chosen["checkpoint"].values
-    table["map"] = table["head_entropy"].sel(checkpoint=labels).rename(checkpoint="chosen")
+def _table(
+    data: xr.Dataset, maps: list[xr.Dataset], curved: Sequence[str], unit: str
+) -> xr.Dataset:
+    labels = np.concatenate([part["checkpoint"].values for part in maps])
+    chosen = data["value"].sel(checkpoint=labels).rename(checkpoint="chosen")
+    kept = np.isin(data["branch"].values.astype(str), curved)
+    table = data.isel(checkpoint=kept).rename(value="head_entropy") if kept.any() else xr.Dataset()
+    table["map"] = chosen
     for name in table.data_vars:
         table[name].attrs = {"units": unit}
     return table

@@ -14,10 +14,19 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from figures import axes as shared
-from figures.select import Material, branches, by_branch, layer_names, merge_tables
+from figures.select import (
+    Material,
+    branches,
+    by_branch,
+    has_numbers,
+    layer_names,
+    merge_tables,
+    require_series,
+)
 from figures.style import WIDTH, Theme
 
 _LABELS = {"rankme": "RankMe", "alpha_req": "α-ReQ"}
+_PANELS = {"rankme": "RankMe (logarithmic colours)", "alpha_req": "α-ReQ"}
 _GAP = 0.4  # rows between the last block and the layer after the final norm
 
 
@@ -30,16 +39,29 @@ def draw_layers(material: Material, theme: Theme) -> tuple[Figure, xr.Dataset]:
 
     Returns
     -------
-    The figure and a Dataset with `rankme` and `alpha_req` (checkpoint, layer). One map a branch.
+    The figure and a Dataset with `rankme` and `alpha_req` (checkpoint, layer). One map a branch; a
+    measure that is NaN everywhere is left out.
+
+    Raises
+    ------
+    TooFewCheckpoints
+        If no branch has two checkpoints.
+    ValueError
+        If both measures are NaN everywhere.
 
     Notes
     -----
     After arXiv 2509.23024, figure 7. A cell reaches halfway (in log tokens) to the neighbouring
     checkpoints. Memory: both measures.
     """
-    shown = {name: material.measures[name][["value"]].compute() for name in _LABELS}
+    require_series(material.measures["rankme"])
+    every = {name: material.measures[name][["value"]].compute() for name in _LABELS}
+    shown = {name: data for name, data in every.items() if has_numbers(data["value"])}
+    if not shown:
+        raise ValueError("rankme and alpha_req are NaN everywhere; there is nothing to draw")
+    main = next(iter(shown.values()))
     rows = [(name, branch) for name, data in shown.items() for branch in branches(data)]
-    count = layer_names(shown["rankme"])
+    count = layer_names(main)
     height = float(np.clip(0.19 * len(count) + 0.25, 1.25, 4.5))
     tall = height * len(rows) * 1.2 + 1.0
     figure = Figure(figsize=(WIDTH, tall))
@@ -57,18 +79,18 @@ def draw_layers(material: Material, theme: Theme) -> tuple[Figure, xr.Dataset]:
         _map(panel, part, norms[name], theme)
         panel.left.set_ylabel(f"layer ({branch})" if len(rows) > len(shown) else "layer")
     shared.token_axis(panels, tokens)
-    first_branch, first = next(by_branch(shown["rankme"]))
+    first_branch, first = next(by_branch(main))
     label = "step" if len(rows) == len(shown) else f"step ({first_branch})"
     steps, seen = (first[name].values.astype(float) for name in ("step", "tokens"))
     shared.step_ticks(panels[0], steps, seen, label=label)
     _colour_bars(figure, panels, rows, norms, theme)
-    return figure, _table(shown)
+    table = _table(shown)
+    table.attrs["panels"] = " and ".join(_PANELS[name] for name in shown)
+    return figure, table
 
 
 def _norm(name: str, values: np.ndarray) -> Normalize:
     finite = values[np.isfinite(values) & ((values > 0) | (name != "rankme"))]
-    if finite.size == 0:
-        raise ValueError(f"{name} is NaN at every checkpoint and layer; there is nothing to draw")
     low, high = float(finite.min()), float(finite.max())
     return LogNorm(low, high) if name == "rankme" else Normalize(low, high)
 

@@ -13,7 +13,16 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from figures import axes as shared
-from figures.select import Material, at_layer, branches, by_branch, merge_tables
+from figures.select import (
+    Material,
+    at_layer,
+    branches,
+    by_branch,
+    has_numbers,
+    merge_tables,
+    require_series,
+    was_fitted,
+)
 from figures.style import WIDTH, Theme
 
 _CURVES = ("rankme", "alpha_req", "loss")
@@ -36,10 +45,13 @@ def draw_phases(
 
     Returns
     -------
-    The figure and a Dataset of the curves, their intervals, the fit and the phases.
+    The figure and a Dataset of the curves, their intervals, the fit and the phases. α or loss that
+    is NaN everywhere is left out.
 
     Raises
     ------
+    TooFewCheckpoints
+        If no branch has two checkpoints.
     ValueError
         If there is no such layer.
 
@@ -47,13 +59,19 @@ def draw_phases(
     -----
     After arXiv 2509.23024, figure 2. Memory: the measures of one layer.
     """
+    require_series(material.measures["rankme"])
     shown = {
         name: at_layer(material.measures[name], layer).compute()
         for name in _CURVES
         if name in material.measures
     }
+    shown = {n: data for n, data in shown.items() if n == "rankme" or has_numbers(data["value"])}
     # The fit was made on one layer; on another its segments would say something untrue.
-    phases = {b: p for b, p in material.phases.items() if _fits(p, shown["rankme"], layer)}
+    phases = {
+        b: p
+        for b, p in material.phases.items()
+        if was_fitted(p) and _fits(p, shown["rankme"], layer)
+    }
     colours = {name: theme.category(i) for i, name in enumerate(_branches(shown))}
     rows = bool(phases) + (len(colours) > 1)
     figure, ribbon, panels = _layout(shown, len(phases), legend_rows=rows)
@@ -69,7 +87,9 @@ def draw_phases(
     steps, seen = (first[1][name].values.astype(float) for name in ("step", "tokens"))
     shared.step_ticks(ribbon or panels[0], steps, seen, label=label)
     _legend(figure, colours, phases, unnamed, theme)
-    return figure, _table(shown, phases)
+    table = _table(shown, phases)
+    table.attrs["panels"] = "RankMe and α-ReQ" if "alpha_req" in shown else "RankMe"
+    return figure, table
 
 
 def _fits(phases: xr.Dataset, data: xr.Dataset, layer: str | int) -> bool:

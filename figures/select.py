@@ -13,6 +13,10 @@ class MissingMeasure(LookupError):
     """A figure needs a measure that the tree does not hold; the message says how to get it."""
 
 
+class TooFewCheckpoints(ValueError):
+    """A figure shows change over training, and the tree has too few checkpoints for that."""
+
+
 @dataclass(frozen=True)
 class Material:
     """What one figure draws.
@@ -22,11 +26,13 @@ class Material:
     set : name of the set of inputs the measures were made on.
     measures : measure name to its Dataset (`value`, often `lower` and `upper`).
     phases : branch name to its Dataset of boundaries and segments; empty if none were sought.
+    revisions : checkpoint label to what its series calls it, where the tree says.
     """
 
     set: str
     measures: Mapping[str, xr.Dataset]
     phases: Mapping[str, xr.Dataset] = field(default_factory=dict)
+    revisions: Mapping[str, str] = field(default_factory=dict)
 
 
 def child_names(tree: xr.DataTree, path: str) -> list[str]:
@@ -103,7 +109,15 @@ def gather(
         if data is not None:
             measures[measure] = data
     found = phases_of(tree, chosen) if phases else {}
-    return Material(chosen, measures, found)
+    return Material(chosen, measures, found, _revisions(tree))
+
+
+def _revisions(tree: xr.DataTree) -> dict[str, str]:
+    checkpoints = dataset_at(tree, "checkpoints")
+    if checkpoints is None or "revision" not in checkpoints:
+        return {}
+    labels, names = (checkpoints[name].values.astype(str) for name in ("checkpoint", "revision"))
+    return {str(label): str(name) for label, name in zip(labels, names, strict=True) if name}
 
 
 def phases_of(tree: xr.DataTree, chosen: str) -> dict[str, xr.Dataset]:
@@ -113,6 +127,11 @@ def phases_of(tree: xr.DataTree, chosen: str) -> dict[str, xr.Dataset]:
         for branch in child_names(tree, f"phases/{chosen}")
     }
     return {branch: data for branch, data in nodes.items() if data is not None}
+
+
+def was_fitted(phases: xr.Dataset) -> bool:
+    """Whether the search for phases had enough checkpoints to fit anything."""
+    return bool(np.isfinite(phases["fitted"].values).any())
 
 
 def branches(data: xr.Dataset) -> list[str]:
@@ -126,6 +145,45 @@ def by_branch(data: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
     for branch in branches(data):
         part = data.isel(checkpoint=np.flatnonzero(names == branch))
         yield branch, part.isel(checkpoint=np.argsort(part["tokens"].values, kind="stable"))
+
+
+def require_series(data: xr.Dataset) -> None:
+    """Refuse a measure that no branch has at two checkpoints, one of them with tokens seen.
+
+    Raises
+    ------
+    TooFewCheckpoints
+        Says what there is instead.
+    """
+    parts = [part["tokens"].values for _, part in by_branch(data)]
+    if any(tokens.size > 1 and (tokens > 0).any() for tokens in parts):
+        return
+    count = sum(tokens.size for tokens in parts)
+    if count == 1:
+        there = "there is 1"
+    elif any(tokens.size > 1 for tokens in parts):
+        there = f"the tokens of all {count} are 0"
+    else:
+        there = f"there is 1 in each of {count} branches"
+    raise TooFewCheckpoints(
+        f"a figure over training needs two or more checkpoints with their tokens; {there}"
+    )
+
+
+def checkpoint_names(data: xr.Dataset, revisions: Mapping[str, str]) -> list[str]:
+    """Name the checkpoints of one branch: by step, or as its series does where that says nothing.
+
+    A released model is one checkpoint at step 0 and 0 tokens, which are then unknown.
+    """
+    steps = data["step"].values.astype(int)
+    if steps.size == 1 and steps[0] == 0 and data["tokens"].values[0] == 0:
+        return [revisions.get(str(data["checkpoint"].values[0])) or "step 0"]
+    return [f"step {step}" for step in steps]
+
+
+def has_numbers(values: xr.DataArray) -> bool:
+    """Whether any value is finite."""
+    return bool(np.isfinite(values.values).any())
 
 
 def at_layer(data: xr.Dataset, layer: str | int) -> xr.Dataset:

@@ -1,6 +1,8 @@
-"""Eigenspectra of the final hidden states, coloured by training step."""
+"""Eigenspectra of the final hidden states, coloured by training step where there are several."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -13,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from figures import axes as shared
-from figures.select import Material, at_layer, by_branch
+from figures.select import Material, at_layer, by_branch, checkpoint_names
 from figures.style import WIDTH, Theme
 
 _ALL_RANKS = 128  # every rank up to here is drawn …
@@ -53,23 +55,26 @@ def draw_spectra(
     """
     shares = _shares(at_layer(material.measures["eigenspectrum"], layer))
     parts = list(by_branch(shares))
+    steps = np.unique(shares["step"].values[shares["step"].values > 0])
+    norm: Normalize = LogNorm(steps.min(), steps.max()) if steps.size > 1 else Normalize(0, 1)
     columns = min(len(parts), 2)
     rows = -(-len(parts) // columns)
     above = 0.35 if len(parts) > 1 else 0.12
     tall = 3.1 * rows + 0.5 + above
     figure = Figure(figsize=(WIDTH, tall))
     grid = GridSpec(
-        rows, columns, figure, left=0.72 / WIDTH, right=1 - 1.0 / WIDTH, wspace=0.08,
+        rows, columns, figure, left=0.72 / WIDTH, wspace=0.08,
+        right=1 - (1.0 if steps.size > 1 else 0.12) / WIDTH,
         bottom=0.5 / tall, top=1 - above / tall, hspace=0.25,
     )  # fmt: skip
-    steps = shares["step"].values[shares["step"].values > 0]
-    norm: Normalize = LogNorm(steps.min(), steps.max()) if steps.size else Normalize(0, 1)
     first: Axes | None = None
     for index, (branch, part) in enumerate(parts):
         axes = figure.add_subplot(
             grid[index // columns, index % columns], sharex=first, sharey=first
         )
-        _spectra(axes, part, norm, theme, ranks)
+        names = checkpoint_names(part, material.revisions)
+        _fit_range(axes, part, ranks, theme)
+        _spectra(axes, part, norm if steps.size > 1 else None, theme, names)
         axes.tick_params(labelleft=index % columns == 0)
         if index % columns == 0:
             axes.set_ylabel("eigenvalue / sum of eigenvalues")
@@ -78,7 +83,7 @@ def draw_spectra(
         first = first or axes
     if first is not None:
         _value_axes(first, shares["share"].values)
-    if steps.size:
+    if steps.size > 1:
         _step_bar(figure, norm, theme, (0.5 / tall, 1 - (0.5 + above) / tall))
     return figure, shares
 
@@ -98,27 +103,42 @@ def _shares(spectrum: xr.Dataset) -> xr.Dataset:
     return table
 
 
-def _spectra(
-    axes: Axes, part: xr.Dataset, norm: Normalize, theme: Theme, ranks: tuple[int, int]
-) -> None:
-    colours = theme.line_colours()
+def _fit_range(axes: Axes, part: xr.Dataset, ranks: tuple[int, int], theme: Theme) -> None:
+    """Mark the ranks α is fitted on, and say so where every spectrum ends before the last."""
+    there = part["rank"].values[(part["share"].values > _FLOOR).any(axis=0)].max(initial=0)
+    told = f"α fitted on\nranks {ranks[0]}–{ranks[1]}"
+    if there < ranks[1]:
+        told = f"α is fitted on\nranks {ranks[0]}–{ranks[1]};\nthere are {there}"
     axes.axvspan(*ranks, color=theme.faint, alpha=0.6, linewidth=0, zorder=0, label="_fit range")
     axes.text(
-        float(np.sqrt(ranks[0] * ranks[1])), 0.985, f"α fitted on\nranks {ranks[0]}–{ranks[1]}",
+        float(np.sqrt(ranks[0] * ranks[1])), 0.985, told,
         transform=axes.get_xaxis_transform(), ha="center", va="top", color=theme.muted, fontsize=8,
     )  # fmt: skip
+
+
+def _spectra(
+    axes: Axes, part: xr.Dataset, norm: Normalize | None, theme: Theme, names: list[str]
+) -> None:
+    """Draw the lines of one branch; those the colour bar does not tell apart are in a legend."""
+    colours = theme.line_colours()
+    keys: list[Line2D] = []
     for number, step in enumerate(part["step"].values):
         values = part["share"].values[number]
-        start = int(step) == 0
-        axes.plot(
+        # Step 0 is the dashed baseline of what came later; alone it is a line like any other.
+        start = int(step) == 0 and len(names) > 1
+        dashes: Any = (0, (3, 1.5)) if start else "-"
+        named = start or norm is None or int(step) == 0
+        later = theme.category(0) if norm is None or named else colours(norm(float(step)))
+        (line,) = axes.plot(
             part["rank"].values, np.where(values > _FLOOR, values, np.nan),
-            color=theme.muted if start else colours(norm(float(step))), label=f"step {int(step)}",
-            linewidth=1.6 if start else 1.0, linestyle=(0, (3, 1.5)) if start else "-",
+            color=theme.muted if start else later, label=names[number],
+            linewidth=1.6 if named else 1.0, linestyle=dashes,
             zorder=3 if start else 2,
         )  # fmt: skip
-    if (part["step"].values == 0).any():
-        key = Line2D([], [], color=theme.muted, lw=1.6, linestyle=(0, (3, 1.5)), label="step 0")
-        axes.legend(handles=[key], loc="lower left")
+        if named:
+            keys.append(line)
+    if keys:
+        axes.legend(handles=keys, loc="lower left")
 
 
 def _value_axes(axes: Axes, shares: np.ndarray) -> None:

@@ -208,6 +208,42 @@ def build_tree(*names: str) -> xr.DataTree:
     return xr.DataTree.from_dict({"/": root, "/checkpoints": checkpoints, **nodes})
 
 
+def _not_fitted(usable: int) -> xr.Dataset:
+    """What a search for phases keeps when it has too few checkpoints."""
+    none = np.empty(0)
+    missing = (("segment", "curve"), np.full((1, 2), np.nan))
+    ends = ("segment",), np.full(1, np.nan)
+    return xr.Dataset(
+        {
+            "boundary": ("boundary", none), "boundary_lower": ("boundary", none),
+            "boundary_upper": ("boundary", none), "kind": ("boundary", none),
+            "label": ("segment", np.array(["unlabelled"])), "start": ends, "end": ends,
+            "slope": missing, "slope_lower": missing, "slope_upper": missing,
+            "fitted": (("tokens_fitted", "curve"), np.full((usable, 2), np.nan)),
+        },
+        {
+            "curve": np.array(["log_rankme", "alpha"]),
+            "tokens_fitted": 2048.0 * np.arange(1, usable + 1),
+        },
+        {
+            "note": f"{usable} usable checkpoints; at least 8 are needed", "alpha": 0.05,
+            "p_values": [], "layer": "final", "excursion": {},
+        },
+    )  # fmt: skip
+
+
+def only_steps(tree: xr.DataTree, *steps: int) -> xr.DataTree:
+    """The tree with these steps alone: too few for phases."""
+    nodes = tree.to_dict()
+    for path, data in nodes.items():
+        if "checkpoint" in data.dims:
+            kept = np.flatnonzero(np.isin(data["step"].values, steps))
+            nodes[path] = data.isel(checkpoint=kept)
+        elif path.startswith("/phases/sotu/"):
+            nodes[path] = _not_fitted(sum(step > 0 for step in steps))
+    return xr.DataTree.from_dict(nodes)
+
+
 @pytest.fixture(scope="session")
 def tree() -> xr.DataTree:
     """One branch."""
@@ -242,6 +278,27 @@ def drawn(tree: xr.DataTree, forked: xr.DataTree):
         return draw(tree if branches == 1 else forked, name, theme=theme)
 
     return once
+
+
+@pytest.fixture(scope="session")
+def lone(tree: xr.DataTree) -> xr.DataTree:
+    """A released model: one checkpoint, its tokens unknown, too few inputs for α."""
+    nodes = only_steps(tree, 0).to_dict()
+    names = xr.DataArray(np.array(["model-135M.Q4"]), dims="checkpoint")
+    nodes["/checkpoints"] = nodes["/checkpoints"].assign(revision=names)
+    path = "/measures/alpha_req/li2025/sotu"
+    nodes[path] = nodes[path].map(lambda values: values * np.nan, keep_attrs=True)
+    axis = nodes["/measures/loss/surprisal/sotu"].drop_vars(["value", "lower", "upper"]).coords
+    nodes["/measures/next_token_accuracy/top1/sotu"] = _measure(
+        "next_token_accuracy", "top1", ("checkpoint",), dict(axis), np.array([0.354]),
+        np.array([0.003]), unit="1",
+    )  # fmt: skip
+    return xr.DataTree.from_dict(nodes)
+
+
+@pytest.fixture(scope="session")
+def at_steps():
+    return only_steps
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,12 @@
 
 import matplotlib
 import pytest
+import xarray as xr
 from matplotlib.figure import Figure
 
 import figures
 from figures import FIGURES, FigureRow, MissingMeasure, draw
+from figures.select import TooFewCheckpoints
 from figures.style import THEMES, styled
 
 NEEDS = [(name, *need) for name, row in FIGURES.items() for need in row.needs]
@@ -40,6 +42,37 @@ def test_a_missing_measure_is_named_with_the_mend(tree, drop, name, measure, con
     assert f"{measure}/{convention}" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, LookupError)
+
+
+def test_one_checkpoint_is_too_few_for_figures_over_training(lone, forked, at_steps):
+    for name in ("phases", "layers"):
+        with pytest.raises(TooFewCheckpoints, match=r"two or more checkpoints .*; there is 1$"):
+            draw(lone, name)
+        with pytest.raises(TooFewCheckpoints, match="there is 1 in each of 2 branches"):
+            draw(at_steps(forked, 128), name)
+    nodes = at_steps(forked, 16, 128).to_dict()
+    unknown = {
+        p: d.assign_coords(tokens=0 * d["tokens"]) if "checkpoint" in d.dims else d
+        for p, d in nodes.items()
+    }
+    with pytest.raises(TooFewCheckpoints, match="the tokens of all 4 are 0"):
+        draw(xr.DataTree.from_dict(unknown), "layers")
+    assert draw(at_steps(forked, 0, 16), "layers")[1].sizes["checkpoint"] == 4
+
+
+def test_what_a_function_says_of_its_figure_fills_the_caption(tree, monkeypatch):
+    def draw_nothing(material, theme, *, colour="red"):
+        table = material.measures["loss"][["value"]]
+        return Figure(), table.assign_attrs(panels="Nothing", inputs="mine", colour="blue")
+
+    row = FigureRow(
+        name="none", title="None", function=draw_nothing, needs=(("loss", "surprisal"),),
+        phases=False, source="here", caption="{panels} in {colour}: {inputs}.",
+    )  # fmt: skip
+    monkeypatch.setitem(figures.FIGURES, "none", row)
+    told = draw(tree, "none", colour="green")[1].attrs
+    assert told["caption"].startswith("Nothing in green: 1024 documents")
+    assert "panels" not in told
 
 
 def test_an_empty_tree_is_a_missing_measure(tree, drop):

@@ -1,7 +1,10 @@
 """Head entropy: the maps at their steps, the curves, the ceiling of uniform attention."""
 
+import itertools
+
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.collections import QuadMesh
 
 from figures import draw
@@ -102,3 +105,52 @@ def test_a_step_that_was_not_measured_is_refused(tree, put):
     node = tree[NODE].to_dataset()
     with pytest.raises(ValueError, match="head_entropy is NaN"):
         draw(put(tree, NODE, node.assign(value=node["value"] * np.nan)), "heads")
+
+
+def test_one_checkpoint_is_one_map_with_blocks_across(lone):
+    figure, table = draw(lone, "heads")
+    axes, bar = figure.axes
+    values = lone[NODE]["value"].values[0]
+    cells = np.asarray(axes.collections[0].get_array()).reshape(4, 4)
+    np.testing.assert_array_equal(cells, values.T)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("block", "head")
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "3", "4"]
+    assert axes.get_title(loc="left") == "model-135M.Q4"
+    assert bar.get_ylabel() == "entropy [nats]"
+    assert list(table.data_vars) == ["map"]
+    np.testing.assert_array_equal(table["map"].values, values[None])
+    assert "Below" not in table.attrs["caption"]
+    assert "One map a checkpoint" in table.attrs["caption"]
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (30, 9), (80, 64)])
+def test_the_cells_of_a_lone_map_are_square_and_on_the_page(lone, put, shape):
+    node = lone[NODE].to_dataset()
+    coords = {name: node[name] for name in ("checkpoint", "step", "tokens", "branch")}
+    value = np.random.default_rng(0).uniform(0, 5, (1, *shape))
+    wide = xr.Dataset(
+        {"value": (("checkpoint", "block", "head"), value)},
+        {**coords, "block": np.arange(1, shape[0] + 1), "head": np.arange(shape[1])},
+        node.attrs,
+    )
+    figure, _ = draw(put(lone, NODE, wide), "heads")
+    axes, bar = figure.axes
+    box = axes.get_position()
+    width, height = box.width * figure.get_figwidth(), box.height * figure.get_figheight()
+    assert width / shape[0] == pytest.approx(height / shape[1], rel=1e-6)
+    assert width / shape[0] > 0.06
+    assert bar.get_position().x1 < 1
+    boxes = [t.get_window_extent() for t in axes.get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_only_branches_with_two_later_checkpoints_have_curves(forked, at_steps):
+    nodes = at_steps(forked, 0, 16, 1500).to_dict()
+    figure, table = draw(xr.DataTree.from_dict(nodes), "heads")
+    assert len([axes for axes in figure.axes if axes.get_xlabel() == "tokens seen"]) == 1
+    assert set(table["branch"].values) == {"main"}
+    assert table["head_entropy"].sizes["checkpoint"] == 3
+    assert list(table["chosen"].values) == [
+        "main/step0", "main/step16", "main/step1500", "seed1/step0", "seed1/step16"
+    ]  # fmt: skip
+    assert "Below: each head" in table.attrs["caption"]

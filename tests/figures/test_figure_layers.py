@@ -61,11 +61,23 @@ def test_a_cell_without_a_number_is_empty(tree, put):
     assert np.isnan(table["rankme"].values[3, 2])
 
 
-def test_nothing_but_nan_is_refused(tree, put):
-    node = tree["measures/alpha_req/li2025/sotu"].to_dataset()
-    empty = node.assign(value=node["value"] * np.nan)
-    with pytest.raises(ValueError, match="alpha_req is NaN at every checkpoint"):
-        draw(put(tree, "measures/alpha_req/li2025/sotu", empty), "layers")
+def test_a_measure_that_is_nan_everywhere_is_left_out(tree, put, drawn):
+    smaller = tree
+    for name, other, words in (
+        ("alpha_req", "rankme", "RankMe (logarithmic colours) of every layer"),
+        ("rankme", "alpha_req", "α-ReQ of every layer"),
+    ):
+        path = f"measures/{name}/li2025/sotu"
+        node = tree[path].to_dataset()
+        empty = node.assign(value=node["value"] * np.nan)
+        figure, table = draw(put(tree, path, empty), "layers")
+        assert list(table.data_vars) == [other]
+        assert len(meshes(figure, "layer")) == 1
+        assert table.attrs["caption"].startswith(words)
+        smaller = put(smaller, path, empty)
+    assert " and α-ReQ of every" in drawn("layers")[1].attrs["caption"]
+    with pytest.raises(ValueError, match="rankme and alpha_req are NaN everywhere"):
+        draw(smaller, "layers")
 
 
 @given(st.sets(st.integers(1, 10**12), min_size=1, max_size=30))

@@ -215,6 +215,22 @@ def test_loss_is_left_out_where_it_was_not_measured(tree, drop):
     assert "loss" not in table
 
 
+def test_alpha_is_left_out_where_it_is_nan_everywhere(tree, put):
+    path = "measures/alpha_req/li2025/sotu"
+    node = tree[path].to_dataset()
+    figure, table = draw(put(tree, path, node.assign(value=node["value"] * np.nan)), "phases")
+    assert list(panels(figure)) == ["rankme", "loss"]
+    assert "alpha_req" not in table
+    assert table.attrs["caption"].startswith("RankMe of layer final")
+
+
+def test_a_search_that_fitted_nothing_is_not_shown(tree, at_steps):
+    figure, table = draw(at_steps(tree, 0, 1, 16, 181, 1500), "phases")
+    assert not any(spans(log) for _, log in panels(figure).values())
+    assert figure.legends == []
+    assert "phase_label" not in table
+
+
 def test_phases_of_another_layer_are_not_shown(tree):
     figure, table = draw(tree, "phases", layer=2)
     assert not any(spans(log) for _, log in panels(figure).values())

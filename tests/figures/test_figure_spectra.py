@@ -88,3 +88,36 @@ def test_a_spectrum_of_one_layer_needs_no_layer(tree, put):
     assert table["share"].dims == ("checkpoint", "rank")
     with pytest.raises(ValueError, match="layer is 9"):
         draw(tree, "eigenspectra", layer=9)
+
+
+def legend(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_a_lone_checkpoint_is_a_named_line_and_not_a_baseline(lone):
+    (axes,) = draw(lone, "eigenspectra")[0].axes  # no colour bar
+    (line,) = [line for line in axes.lines if not line.get_label().startswith("_")]
+    assert legend(axes) == ["model-135M.Q4"]
+    assert line.get_linestyle() == "-"
+    assert to_hex(line.get_color()) == LIGHT.category(0).lower()
+
+
+def test_a_lone_later_checkpoint_is_named_by_its_step(tree, at_steps):
+    (axes,) = draw(at_steps(tree, 1500), "eigenspectra")[0].axes
+    assert legend(axes) == ["step 1500"]
+
+
+def test_the_beginning_and_one_later_step_need_no_colour_bar(tree, at_steps):
+    (axes,) = draw(at_steps(tree, 0, 1500), "eigenspectra")[0].axes
+    assert legend(axes) == ["step 0", "step 1500"]
+    start, later = curves(axes).values()
+    assert (start.get_linestyle(), later.get_linestyle()) == ("--", "-")
+
+
+def test_a_spectrum_that_ends_within_the_fit_range_says_so(tree, put):
+    values = np.where(np.arange(1, 129) <= 63, 1.0, 0.0) * np.ones((3, 1, 1))
+    axes = draw(wide(tree, put, values), "eigenspectra")[0].axes[0]
+    assert any("12–100;\nthere are 63" in text.get_text() for text in axes.texts)
+    values[1, 0, :110] = 1.0
+    axes = draw(wide(tree, put, values), "eigenspectra")[0].axes[0]
+    assert not any("there are" in text.get_text() for text in axes.texts)
