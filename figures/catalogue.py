@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from figures.heads import draw_heads
 from figures.layers import draw_layers
 from figures.phases import draw_phases
+from figures.profile import draw_profile
 from figures.select import Material, gather
 from figures.spectra import draw_spectra
 from figures.style import styled, theme_named
@@ -78,6 +79,19 @@ FIGURES: dict[str, FigureRow] = {
                 " layer after the final norm is set apart. Cells reach halfway to the"
                 " neighbouring checkpoints; a cell left empty has no number. Inputs: {inputs}."
             ),
+        ),
+        FigureRow(
+            name="profile",
+            title="One checkpoint, layer by layer",
+            function=draw_profile,
+            needs=(("rankme", "li2025"),),
+            phases=False,
+            source="the measures of arXiv 2509.23024 and arXiv 2303.06296, over depth",
+            caption=(
+                "{panels} against depth, at {which}. The layer after the final norm is set apart."
+                " Bands and its bar: {level} intervals ({interval}). {notes}Inputs: {inputs}."
+            ),
+            optional=(("alpha_req", "li2025"), ("head_entropy", "zhai2023")),
         ),
         FigureRow(
             name="eigenspectra",

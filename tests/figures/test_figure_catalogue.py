@@ -81,7 +81,7 @@ def test_an_empty_tree_is_a_missing_measure(tree, drop):
 
 
 def test_unknown_names_are_refused(tree):
-    with pytest.raises(ValueError, match="phases, layers, eigenspectra, heads"):
+    with pytest.raises(ValueError, match="phases, layers, profile, eigenspectra, heads"):
         draw(tree, "phase")
     with pytest.raises(ValueError, match="dark, light"):
         draw(tree, "phases", theme="sepia")
