@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -17,6 +17,7 @@ from figures.catalogue import FIGURES, draw
 from figures.save import csv_text, image_bytes
 from figures.select import (
     MissingMeasure,
+    TooFewCheckpoints,
     at_layer,
     by_branch,
     child_names,
@@ -24,12 +25,14 @@ from figures.select import (
     measure_sets,
     phases_of,
 )
-from figures.summary import BranchSummary, interval, summarise
+from figures.summary import BranchSummary, interval, summarise, summarise_few
+from geometry.phases import FEWEST
 
 _TABLED = (
     ("RankMe", "rankme", "li2025"),
     ("α-ReQ", "alpha_req", "li2025"),
     ("loss", "loss", "surprisal"),
+    ("next-token accuracy", "next_token_accuracy", "top1"),
 )
 _STATUS = {0: "missing", 1: "done", 2: "failed"}
 
@@ -48,23 +51,23 @@ class PageFigure:
 
 def page_figures(
     tree: xr.DataTree, *, set: str | None = None
-) -> tuple[dict[str, PageFigure], dict[str, str]]:
+) -> tuple[dict[str, PageFigure], dict[str, Exception]]:
     """Draw every figure of the catalogue in both themes.
 
     Returns
     -------
-    The figures drawn, and for each of the others the line that says what is missing. Costs one
+    The figures drawn, and for each of the others the error that says what is missing. Costs one
     figure's measures in memory at a time, and the SVG and CSV text of all.
     """
     drawn: dict[str, PageFigure] = {}
-    missing: dict[str, str] = {}
+    missing: dict[str, Exception] = {}
     for name, row in FIGURES.items():
         try:
             pictures = {
                 theme: draw(tree, name, set=set, theme=theme) for theme in ("light", "dark")
             }
         except (MissingMeasure, ValueError) as error:
-            missing[name] = str(error)
+            missing[name] = error
             continue
         light, dark = (image_bytes(*pictures[t], "svg").decode() for t in ("light", "dark"))
         table = pictures["light"][1]
@@ -100,11 +103,13 @@ def render(
     checkpoints = dataset_at(tree, "checkpoints")
     rows = _checkpoint_rows(checkpoints)
     definitions = _definitions(tree)
+    tables = _value_tables(tree, chosen)
+    summaries = _summaries(tree, chosen, checkpoints, tables)
     failed = [row for row in rows if row["status"] != "done"]
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["data_uri"] = _data_uri
+    environment.filters |= {"data_uri": _data_uri, "counted": _counted}
     template = environment.from_string(
         files("figures").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
@@ -117,11 +122,14 @@ def render(
         versions=dict(versions),
         commands=list(commands),
         chosen=chosen,
-        summaries=_summaries(tree, chosen, checkpoints),
+        summaries=summaries,
+        fitted=any(summary.fitted for summary in summaries),
+        alone=_alone(checkpoints),
+        undrawn=_undrawn(missing),
         checkpoints=rows,
         failed=failed,
         figures=shown,
-        tables=_value_tables(tree, chosen),
+        tables=tables,
         definitions=definitions,
         warnings=_warnings(tree, failed, definitions, missing),
     )
@@ -129,6 +137,10 @@ def render(
 
 def _data_uri(text: str, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(text.encode()).decode()}"
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def _default_set(tree: xr.DataTree) -> str:
@@ -140,17 +152,44 @@ def _default_set(tree: xr.DataTree) -> str:
     return sets[0] if sets else ""
 
 
+def _alone(checkpoints: xr.Dataset | None) -> bool:
+    """Whether no branch has a second checkpoint, so that nothing can be said of training."""
+    parts = [] if checkpoints is None else list(by_branch(checkpoints))
+    return bool(parts) and all(part.sizes["checkpoint"] == 1 for _, part in parts)
+
+
 def _summaries(
-    tree: xr.DataTree, chosen: str, checkpoints: xr.Dataset | None
+    tree: xr.DataTree,
+    chosen: str,
+    checkpoints: xr.Dataset | None,
+    tables: Sequence[Mapping[str, Any]],
 ) -> list[BranchSummary]:
-    if checkpoints is None:
-        return []
-    parts = dict(by_branch(checkpoints))
-    return [
-        summarise(branch, phases, parts[branch])
-        for branch, phases in phases_of(tree, chosen).items()
-        if branch in parts
-    ]
+    """Say of every branch what was found, or that it is too short for anything to be found."""
+    phases = phases_of(tree, chosen)
+    told: list[BranchSummary] = []
+    for branch, part in [] if checkpoints is None else by_branch(checkpoints):
+        count = part.sizes["checkpoint"]
+        if branch in phases:
+            summary = summarise(branch, phases[branch], part)
+        elif count < FEWEST:
+            summary = summarise_few(branch, count)
+        else:
+            continue
+        values = [fact for table in tables if table["branch"] == branch for fact in _facts(table)]
+        told.append(replace(summary, facts=(*values, *summary.facts)) if count == 1 else summary)
+    return told
+
+
+def _facts(table: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the numbers of a branch's one checkpoint, each with its interval below it."""
+    found = []
+    for title, cell in zip(table["columns"], table["rows"][-1][2], strict=True):
+        value, _, spread = cell.partition(" [")
+        if value[0].isdigit() or value[0] == "−":
+            where = "final layer" if title in ("RankMe", "α-ReQ") else "mean over tokens"
+            name = title[0].upper() + title[1:] if title[0].isascii() else title
+            found.append((name, value, f"[{spread}; {where}" if spread else where))
+    return found
 
 
 def _checkpoint_rows(checkpoints: xr.Dataset | None) -> list[dict[str, str]]:
@@ -169,17 +208,25 @@ def _checkpoint_rows(checkpoints: xr.Dataset | None) -> list[dict[str, str]]:
                 {
                     "branch": branch,
                     "step": f"{int(part['step'].values[index]):,}",
-                    "tokens": short_number(float(part["tokens"].values[index])),
+                    "tokens": _tokens(
+                        float(part["tokens"].values[index]), part.sizes["checkpoint"]
+                    ),
                     "status": _STATUS.get(state, "unknown"),
                     "products": "" if whole else ", ".join(named),
-                    "error": str(part["error"].values[index]) if "error" in part else "",
+                    "error": _reasons(part["error"].values[index]) if "error" in part else "",
                 }
             )
     return rows
 
 
+def _reasons(errors: Any) -> str:
+    """Join what went wrong, once for all products or product by product; each reason once."""
+    told = [str(error) for error in np.atleast_1d(errors)]
+    return "; ".join(dict.fromkeys(line for line in told if line))
+
+
 def _value_tables(tree: xr.DataTree, chosen: str) -> list[dict[str, Any]]:
-    """One table a branch: RankMe, α and loss of the final layer at every checkpoint."""
+    """One table a branch: RankMe and α of the final layer, and what is known of its predictions."""
     columns = {}
     for title, measure, convention in _TABLED:
         data = dataset_at(tree, f"measures/{measure}/{convention}/{chosen}")
@@ -206,11 +253,18 @@ def _value_rows(
         for index, value in enumerate(part["value"].values):
             key = (int(part["tokens"].values[index]), int(part["step"].values[index]))
             lower, upper = (None if end is None else float(end[index]) for end in ends)
-            cells.setdefault(key, {})[title] = interval(float(value), lower, upper)
+            known = np.isfinite(value)
+            text = interval(float(value), lower, upper) if known else "NaN"
+            cells.setdefault(key, {})[title] = text
     return [
-        (f"{step:,}", short_number(tokens), [row.get(title, "–") for title in columns])
+        (f"{step:,}", _tokens(tokens, len(cells)), [row.get(title, "–") for title in columns])
         for (tokens, step), row in sorted(cells.items())
     ]
+
+
+def _tokens(tokens: float, checkpoints: int) -> str:
+    """Write tokens seen; 0 at a branch's only checkpoint means that they are not known."""
+    return short_number(tokens) if tokens or checkpoints > 1 else "–"
 
 
 def _definitions(tree: xr.DataTree) -> list[dict[str, Any]]:
@@ -247,7 +301,7 @@ def _warnings(
     tree: xr.DataTree,
     failed: Sequence[Mapping[str, str]],
     definitions: Sequence[Mapping[str, Any]],
-    missing: Mapping[str, str],
+    missing: Mapping[str, Exception],
 ) -> list[str]:
     told = [str(line) for line in tree.attrs.get("warnings", [])]
     told += [
@@ -262,4 +316,17 @@ def _warnings(
         for row in definitions
         if row["nan"]
     ]
-    return told + [f"Figure {name} is not drawn: {line}" for name, line in missing.items()]
+    return told + [
+        f"Figure {name} is not drawn: {error}"
+        for name, error in missing.items()
+        if not isinstance(error, TooFewCheckpoints)
+    ]
+
+
+def _undrawn(missing: Mapping[str, Exception]) -> list[tuple[str, str]]:
+    """Return the titles of the figures that a short series does not allow, with the reason."""
+    few = {n: str(e) for n, e in missing.items() if isinstance(e, TooFewCheckpoints)}
+    return [
+        (" and ".join(FIGURES[n].title for n in few if few[n] == reason), reason)
+        for reason in dict.fromkeys(few.values())
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isclose, isfinite
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 import xarray as xr
 
 from figures.axes import short_number
+from figures.select import was_fitted
+from geometry.phases import FEWEST
 
 _DIRECTIONS = {
     "warm-up": "an initial fall of RankMe",
@@ -40,6 +42,7 @@ class BranchSummary:
     sentences : the plain-language summary, in order.
     facts : (name, value, note) of the few numbers that matter most.
     boundaries : (kind, step, tokens) of each boundary, with intervals.
+    fitted : whether there were enough checkpoints to look for phases.
     """
 
     branch: str
@@ -47,6 +50,7 @@ class BranchSummary:
     facts: tuple[tuple[str, str, str], ...]
     boundaries: tuple[tuple[str, str, str], ...]
     segments: tuple[Segment, ...]
+    fitted: bool = True
 
 
 def number(value: object, digits: int = 3) -> str:
@@ -62,7 +66,7 @@ def number(value: object, digits: int = 3) -> str:
 
 def interval(value: object, lower: object, upper: object) -> str:
     """Write "3.40 [3.21, 3.61]", without the brackets where there is no interval."""
-    if lower is None or upper is None:
+    if any(end is None or not isfinite(float(end)) for end in (value, lower, upper)):  # type: ignore[arg-type]
         return number(value)
     return f"{number(value)} [{number(lower)}, {number(upper)}]"
 
@@ -77,10 +81,50 @@ def summarise(branch: str, phases: xr.Dataset, checkpoints: xr.Dataset) -> Branc
     """
     excursion = phases.attrs.get("excursion") or {}
     told, facts = _excursion(excursion)
+    if not was_fitted(phases):
+        too_few = summarise_few(
+            branch, checkpoints.sizes["checkpoint"], phases.sizes["tokens_fitted"]
+        )
+        alone = checkpoints.sizes["checkpoint"] == 1
+        return replace(
+            too_few,
+            sentences=too_few.sentences if alone else (*told, *too_few.sentences),
+            facts=(*facts, *too_few.facts),
+        )
     segments = _segments(phases, checkpoints)
     boundaries = _boundaries(phases, checkpoints)
     told += _phase_sentences(phases, segments, boundaries)
+    marks = "; ".join(f"{kind} at step {step}" for kind, step, _ in boundaries) or "none found"
+    facts.append(("Change points", str(len(boundaries)), marks))
     return BranchSummary(branch, tuple(told), tuple(facts), boundaries, segments)
+
+
+def summarise_few(branch: str, count: int, usable: int | None = None) -> BranchSummary:
+    """Say that a branch has too few checkpoints to look for phases.
+
+    Parameters
+    ----------
+    count : its checkpoints.
+    usable : those the fit could use: later than step 0, with RankMe and α; None if that is unknown.
+    """
+    if count == 1:
+        told = (
+            "There is one checkpoint: how the representation changed in training cannot be told, and"
+            f" phases need {FEWEST} checkpoints."
+        )
+        note = f"1 checkpoint; phases need {FEWEST}"
+    else:
+        there = (
+            f"there are {count} in all" if usable is None else f"{usable} of the {count} are such"
+        )
+        told = (
+            f"No phases were looked for: the fit needs {FEWEST} checkpoints later than step 0 with"
+            f" RankMe and α, and {there}."
+        )
+        note = f"{count if usable is None else usable} of {FEWEST} checkpoints needed"
+    return BranchSummary(
+        branch, (told,), (("Change points", "not looked for", note),), (), (), fitted=False
+    )
 
 
 def _excursion(told: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, str, str]]]:

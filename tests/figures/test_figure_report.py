@@ -12,7 +12,7 @@ from figures import FIGURES
 from figures.report import PageFigure, render
 from figures.save import csv_text
 
-VOID = {"meta", "img", "link", "br", "source"}
+VOID = {"col", "meta", "img", "link", "br", "source"}
 MADE = {"commands": ["phasescope report out/tiny"], "versions": {"matplotlib": "3.11.2"}}
 PLAIN = {
     "phases": PageFigure("T", "<svg>light</svg>", "<svg>dark</svg>", "C & D", "S", "a,b\n1,2\n")
@@ -159,7 +159,7 @@ def test_figures_given_are_the_figures_shown(tree):
         "<svg>dark</svg>",
     ]
     assert "C & D" in page.words
-    assert "1 rows" in page.words
+    assert "1 row, one a number" in page.words
 
 
 def test_a_figure_without_its_measure_is_named(tree, drop, monkeypatch):
@@ -194,3 +194,71 @@ def test_status_of_each_product(tree, put):
     step = int(node["step"].values[5])
     assert f"Checkpoint main/step {step} is missing (attention)" in page.words
     assert "38 done, 2 failed or missing" in page.words
+
+
+@pytest.fixture(scope="module")
+def lone_page(lone):
+    return Page(render(lone, **MADE))
+
+
+def test_a_released_model_claims_nothing_of_training(lone_page):
+    words = lone_page.words
+    assert "Its representation at one checkpoint, layer by layer." in words
+    assert "1 checkpoint: 1 done, 0 failed or missing" in words
+    assert "Change points not looked for 1 checkpoint; phases need 8" in words
+    assert words.count("There is one checkpoint") == 1
+    for absent in (
+        "while it trained", "1 checkpoints", "not measured", "Segments", "carry no label",
+        "No change point", "phase was labelled", "usable checkpoints", "was not worked out",
+    ):  # fmt: skip
+        assert absent not in words
+    targets = [anchor["href"] for anchor in lone_page.all("a")]
+    assert "#phases" not in targets
+    assert "#numbers" in targets
+
+
+def test_a_released_model_shows_its_numbers(lone_page, lone):
+    final = lone["measures/rankme/li2025/sotu"].isel(checkpoint=0, layer=5)
+    value, lower, upper = (f"{float(final[n]):#.3g}" for n in ("value", "lower", "upper"))
+    assert f"RankMe {value} [{lower}, {upper}]; final layer" in lone_page.words
+    assert "Next-token accuracy 0.354 [0.348, 0.360]; mean over tokens" in lone_page.words
+    row = rf"0 – {value} \[{lower}, {upper}\] NaN 7\.\d+ \[\S+ \S+\] 0\.354 \[0\.348, 0\.360\]"
+    assert re.search(row, lone_page.words)
+
+
+def test_figures_over_training_are_named_but_are_no_warning(lone_page):
+    shown = [a["id"] for a in lone_page.all("h3") if a.get("id", "").startswith("figure-")]
+    assert shown == ["figure-profile", "figure-eigenspectra", "figure-heads"]
+    assert (
+        "Not drawn: Training phases and Layers through training. A figure over training needs two or"
+        " more checkpoints with their tokens; there is 1." in lone_page.words
+    )
+    assert "is not drawn:" not in lone_page.words
+
+
+def test_branches_of_one_checkpoint_each(forked, at_steps, drop):
+    few = drop(at_steps(forked, 128), "phases")
+    page = Page(render(few, figures=PLAIN, **MADE))
+    assert "at one checkpoint of each branch" in page.words
+    assert page.words.count("There is one checkpoint") == 2
+    assert "No phases have been looked for" not in page.words
+
+
+def test_a_branch_that_was_fitted_keeps_its_section_beside_one_that_was_not(forked, at_steps, put):
+    short = at_steps(forked, 0, 128)["phases/sotu/seed1"].to_dataset()
+    page = Page(render(put(forked, "phases/sotu/seed1", short), figures=PLAIN, **MADE))
+    section = page.words[page.words.index("Continuous piecewise") :]
+    assert section.count("Segments; slopes") == 1
+    assert "No phases were looked for: the fit needs 8" in section
+
+
+def test_reasons_of_several_products_are_told_once(tree, put):
+    node = tree["checkpoints"].to_dataset()
+    many = np.repeat(node["error"].values[:, None], 4, axis=1)
+    many[many != ""] = "shard 1 is truncated"
+    many[0, 2] = "no space left"
+    node = node.assign(error=(("checkpoint", "product"), many))
+    page = Page(render(put(tree, "checkpoints", node), figures=PLAIN, **MADE))
+    assert page.words.count("shard 1 is truncated") == 2  # as a warning and in the table
+    assert "no space left" in page.words
+    assert "['" not in page.words

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from figures.summary import interval, number, summarise
+from figures.summary import interval, number, summarise, summarise_few
 
 
 @pytest.fixture
@@ -34,6 +34,8 @@ def test_numbers(value, text):
 def test_an_interval_that_is_not_known_is_not_printed():
     assert interval(3.4, 3.2, 3.6) == "3.40 [3.20, 3.60]"
     assert interval(3.4, None, None) == "3.40"
+    assert interval(3.4, np.nan, np.nan) == "3.40"
+    assert interval(np.nan, np.nan, np.nan) == "not measured"
 
 
 def test_collapse_and_expansion_with_intervals(phases, checkpoints):
@@ -106,3 +108,41 @@ def test_a_note_and_an_unknown_excursion(phases, checkpoints):
     text = told(phases, checkpoints)
     assert "was not worked out" in text
     assert text.endswith("Too few checkpoints.")
+
+
+def test_one_checkpoint_is_one_sentence(lone):
+    node, checkpoints = (lone[p].to_dataset() for p in ("phases/sotu/main", "checkpoints"))
+    summary = summarise("main", node, checkpoints)
+    (sentence,) = summary.sentences
+    assert sentence.startswith("There is one checkpoint")
+    assert "phases need 8" in sentence
+    assert summary.facts == (("Change points", "not looked for", "1 checkpoint; phases need 8"),)
+    assert (summary.segments, summary.boundaries, summary.fitted) == ((), (), False)
+
+
+def test_a_few_checkpoints_still_have_their_excursion(tree, phases, at_steps):
+    few = at_steps(tree, 0, 1, 16, 1500)
+    node = few["phases/sotu/main"].to_dataset().assign_attrs(excursion=phases.attrs["excursion"])
+    summary = summarise("main", node, few["checkpoints"].to_dataset())
+    text = " ".join(summary.sentences)
+    assert "collapsed: RankMe fell from 47.0" in text
+    assert "the fit needs 8 checkpoints later than step 0 with RankMe and α, and 3 of the 4" in text
+    for absent in ("phase was labelled", "carry no label", "No change point", "not measured"):
+        assert absent not in text
+    names = [name for name, *_ in summary.facts]
+    assert names == ["Collapse", "Expansion", "Change points"]
+    assert summary.facts[-1][1:] == ("not looked for", "3 of 8 checkpoints needed")
+
+
+def test_a_few_checkpoints_in_which_nothing_was_sought():
+    summary = summarise_few("main", 5)
+    assert summary.sentences[0].endswith("and there are 5 in all.")
+
+
+def test_change_points_are_a_fact(phases, checkpoints):
+    facts = {name: rest for name, *rest in summarise("main", phases, checkpoints).facts}
+    assert facts["Change points"] == [
+        "2", "break at step 16 [12, 20]; bend at step 181 [139, 226]"
+    ]  # fmt: skip
+    flat = phases.isel(boundary=slice(0, 0), segment=slice(1, 2))
+    assert summarise("main", flat, checkpoints).facts[-1] == ("Change points", "0", "none found")
