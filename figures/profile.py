@@ -194,7 +194,7 @@ def _heads(axes: Axes, part: xr.Dataset, aside: float, colour: str) -> None:
     values = part["value"].transpose("block", "head").values.astype(float)
     blocks = part["block"].values.astype(float)
     axes.plot(
-        blocks + aside, values, "o", color=colour, alpha=0.4, markersize=3.5, mew=0, label="heads"
+        blocks + aside, values, "o", color=colour, alpha=0.6, markersize=3.5, mew=0, label="heads"
     )
     axes.plot(blocks, values.mean(axis=1), "-", color=colour, linewidth=2.0, label="mean")
 
