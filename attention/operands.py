@@ -33,10 +33,14 @@ class Rule:
         """Set entries outside the causal band to zero; block is (…, row, key) from (start, low)."""
         if not self.causal:
             return
-        block[..., start - low :].tril_()
+        place = torch.arange(block.shape[-2], device=block.device)
+        # Filled, not `tril_`, which copies what is not contiguous.
+        later = block[..., start - low :]
+        later.masked_fill_(place > place[:, None], 0)
         if self.window is not None:
-            rows = block.shape[-2]
-            block[..., :rows].triu_(start - low - self.window + 1)
+            earlier = block[..., : len(place)]
+            reach = place[: earlier.shape[-1]] + self.window
+            earlier.masked_fill_(reach <= place[:, None] + start - low, 0)
 
     def band_sum(self, x: Tensor) -> Tensor:
         """Sum over visible positions of x (batch, …, position, feature), for each query."""

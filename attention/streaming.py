@@ -8,6 +8,7 @@ an entry set to zero changes neither; so hidden keys are zero rows of k and of v
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import torch
@@ -183,6 +184,19 @@ def _bias(rule: Rule, rows: slice, keys: slice, x: Operands) -> Tensor:
     return bias[:, :, rows, keys]
 
 
+_KEPT = threading.local()
+
+
+def _scratch(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Room for a block, kept for the next call: new pages cost as much as the arithmetic on them."""
+    kept = getattr(_KEPT, "scratch", None)
+    if kept is None or kept.dtype != dtype or kept.device != device or len(kept) < size:
+        with torch.inference_mode(False):  # else it could not be used outside of it
+            kept = _KEPT.scratch = torch.empty(size, dtype=dtype, device=device)
+    found: Tensor = kept[:size]
+    return found
+
+
 @torch.no_grad()
 def _stream(
     q: Tensor, k: Tensor, v: Tensor | None, mask: Tensor | None, rule: Rule, chunk: int | None
@@ -192,7 +206,7 @@ def _stream(
     rows = min(length, chunk or max(16, min(_ROWS, _BLOCK // (heads * length))))
     samples = min(batch, max(1, _GROUP // (heads * rows * length)))
     dtype = torch.promote_types(q.dtype, torch.float32)
-    scratch = q.new_empty(2, samples * heads * rows * length, dtype=dtype)
+    scratch = _scratch(2 * samples * heads * rows * length, dtype, q.device).view(2, -1)
     parts = []
     for start in range(0, batch, samples):
         some = slice(start, start + samples)
@@ -250,7 +264,8 @@ def _block(
         lead = torch.maximum(top, slot)
     # Only rows that need it: elsewhere a hidden key stays at s = 0 and adds nothing to Σ p s.
     shift = torch.where(lead > _EXP_SAFE, lead, 0)
-    s -= shift[..., None]
+    if bool(shift.any()):
+        s -= shift[..., None]
     torch.exp(s, out=p)
     rule.zero_hidden(p, rows.start, keys.start)
     groups = s.shape[0] * s.shape[1]
