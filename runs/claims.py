@@ -9,22 +9,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from runs import gate
 from runs.backends import Backend, open_backend
+from runs.checkpoints import Checkpoint
 from runs.errors import CheckpointError, InputError
+from runs.fetching import Fetcher, here
+from runs.integrity import fingerprint
 from runs.leases import Lease
 from runs.loaded import LoadedModel
-from runs.loading import load_model, quiet_transformers, weights_digest
+from runs.loading import load_model, quiet_transformers
 from runs.memory import fitting_micro_batch
 from runs.passes import capture_set
 from runs.plan import Plan
 from runs.products import PRODUCTS
 from runs.products.base import Arrays
 from runs.selfcheck import own_view, self_check
-from runs.series import Checkpoint
 from runs.visits import VISITS
 from runs.writing import DONE, FAILED, StoreWriter, digest
 
@@ -73,9 +77,14 @@ class Worker:
     retry: bool = False
     parent: int | None = None
     companions: int = 1
+    fetcher: Fetcher = field(init=False)
+    _unreachable: InputError | None = None
     _micro_batch: int | None = None  # set once memory ran out
     _checked: bool = False
     _tried: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.fetcher = Fetcher(self.plan.recipe.series)
 
     def run(self) -> None:
         """Walk the series until every cell is done, failed, or in nobody's hands but the dead's.
@@ -83,7 +92,8 @@ class Worker:
         Raises
         ------
         InputError
-            If the store cannot be written or the architecture fails its self-check.
+            If the store cannot be written, the architecture fails its self-check, or a hub is out of
+            reach; in the last case what is on this disk is captured first.
         """
         # What is alive now stays alive: the collection after each checkpoint need not look at it.
         gc.freeze()
@@ -93,6 +103,9 @@ class Worker:
                     time.sleep(_POLL)
         finally:
             gc.unfreeze()
+            self.fetcher.close()
+        if self._unreachable is not None:
+            raise self._unreachable
 
     def _pass(self) -> bool:
         """Go once through the series; True if somebody else still holds a cell."""
@@ -115,6 +128,8 @@ class Worker:
         return others
 
     def _wanted(self, checkpoint: Checkpoint) -> list[str]:
+        if self._unreachable is not None and here(checkpoint) is None:
+            return []
         status = self.writer.cells("status")
         row = self.writer.labels().index(checkpoint.label)
         products = self.writer.products()
@@ -146,14 +161,13 @@ class Worker:
         )
         self.report(Event("start", checkpoint.label, total))
         try:
-            weights = weights_digest(checkpoint.path)
-            self._same_weights(checkpoint, weights)
+            path = self._bring(checkpoint)
+            if path is None:
+                return
+            weights = self._pass_gate(checkpoint, path)
             capture = self.plan.recipe.capture
             loaded = load_model(
-                checkpoint.path,
-                dtype=capture.dtype,
-                device=capture.device,
-                device_map=capture.device_map,
+                path, dtype=capture.dtype, device=capture.device, device_map=capture.device_map
             )
             results = self._capture(checkpoint, self._open(checkpoint, loaded), list(claims))
         except (InputError, KeyboardInterrupt):
@@ -183,7 +197,28 @@ class Worker:
                     attempt=self._attempt(label, weights),
                     status=DONE,
                 )
+        self.fetcher.finished(checkpoint)
         self.report(Event("done", checkpoint.label))
+
+    def _bring(self, checkpoint: Checkpoint) -> Path | None:
+        """Its files; None if the hub is out of reach, which is said once all that is here is done."""
+        self.fetcher.ahead(c for c in self.plan.series.checkpoints if self._wanted(c))
+        try:
+            return self.fetcher.bring(checkpoint)
+        except InputError as error:
+            self._unreachable = error
+            return None
+
+    def _pass_gate(self, checkpoint: Checkpoint, path: Path) -> str:
+        """Digest of the weights, once they are known to be their own."""
+        found = fingerprint(path)
+        self._same_weights(checkpoint, path, found.digest)
+        gate.remember(self.writer, checkpoint, found)
+        accept = self.plan.recipe.series.accept
+        reason = gate.verdicts(self.writer, self.plan.series, accept).get(checkpoint.label)
+        if reason is not None:
+            raise CheckpointError(reason)
+        return found.digest
 
     def _attempt(self, label: str, weights: str) -> str:
         """Names a cell's content: what decided it, and which weights."""
@@ -191,12 +226,12 @@ class Worker:
         keys = ("architecture", "dtype", "block", f"inputs {name}", f"product {label}")
         return digest([weights, *(self.plan.identity[key] for key in keys)])
 
-    def _same_weights(self, checkpoint: Checkpoint, weights: str) -> None:
+    def _same_weights(self, checkpoint: Checkpoint, path: Path, weights: str) -> None:
         row = self.writer.labels().index(checkpoint.label)
         known = {str(d) for d in self.writer.cells("digest")[row] if str(d)}
         if known - {weights}:
             raise CheckpointError(
-                f"{checkpoint.path}: the weights are not those captured before; put them back, or "
+                f"{path}: the weights are not those captured before; put them back, or "
                 "capture into another store"
             )
 

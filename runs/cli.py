@@ -89,12 +89,55 @@ def corpus(
 
 @app.command()
 def plan(recipe: Recipe) -> None:
-    """Say what a run would do, before anything is loaded."""
-    from runs.plan import make_plan
+    """Say what a run would do, before anything is downloaded or loaded."""
+    from runs.fetching import here
+    from runs.outline import outline
+    from runs.plan import make_plan, make_series
     from runs.recipe import load_recipe
-    from runs.screens import show_plan
+    from runs.screens import show_faults, show_outline, show_plan
 
-    show_plan(make_plan(load_recipe(recipe)), Console(highlight=False))
+    console = Console(highlight=False)
+    loaded = load_recipe(recipe)
+    series = make_series(loaded.series)
+    published = bool(series.checkpoints[0].repository)
+    ready = series.tokenizer is not None and all(i.path.exists() for i in loaded.inputs.values())
+    if published and not (ready and any(here(c) is not None for c in series.checkpoints)):
+        show_outline(outline(loaded, series), loaded, console)
+    else:
+        show_plan(make_plan(loaded), console)
+    show_faults(series, console)
+
+
+@app.command()
+def fetch(recipe: Recipe) -> None:
+    """Bring a hub's checkpoints into its cache, for machines without a network."""
+    from runs.jobs import fetch_all
+    from runs.recipe import load_recipe
+
+    console = Console(highlight=False)
+    failed = fetch_all(load_recipe(recipe), console)
+    for label, reason in failed.items():
+        console.print(f"[red]failed[/] {label}: {reason}", soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    what: Annotated[
+        Path,
+        typer.Argument(help="A recipe, a store, or a folder of checkpoints or of a hub's cache."),
+    ],
+) -> None:
+    """Check that every checkpoint is the one its label says, against all others."""
+    from runs.jobs import verify_any
+    from runs.screens import show_verdicts
+
+    console = Console(highlight=False)
+    verdicts = verify_any(what, console)
+    show_verdicts(verdicts, console)
+    if not all(verdict.good for verdict in verdicts):
+        raise typer.Exit(1)
 
 
 @app.command()

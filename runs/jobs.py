@@ -18,14 +18,18 @@ from threadpoolctl import threadpool_limits
 
 from runs.catalogue import MEASURES, Row
 from runs.claims import Event, Worker
-from runs.errors import InputError, PhasescopeError
+from runs.errors import CheckpointError, InputError, PhasescopeError
+from runs.fetching import Fetcher
+from runs.folders import read_folder
+from runs.gate import apply_verdicts
 from runs.measures import find_row, is_current, keep, measure_dataset, sets_for
 from runs.phases import write_phases
-from runs.plan import Plan, make_plan
+from runs.plan import Plan, make_plan, make_series
 from runs.products import PRODUCTS
 from runs.progress import CaptureProgress, simple_bar
-from runs.recipe import Recipe, load_recipe
+from runs.recipe import Recipe, SeriesTable, load_recipe
 from runs.store import open_store
+from runs.verify import Verdict, verify_series
 from runs.writing import DONE, FAILED, StoreWriter
 
 
@@ -99,6 +103,7 @@ def execute(
     rows = wanted_rows(recipe)
     writer = StoreWriter(recipe.store)
     prepare(plan, writer)
+    apply_verdicts(writer, plan.series, recipe.series.accept)
     missing = missing_checkpoints(plan, writer, retry=retry)
     if missing:
         plan.require_disk(len(missing) * len(plan.layouts))
@@ -107,6 +112,7 @@ def execute(
             if workers > 1:
                 _capture_together(plan, workers, retry, progress)
             Worker(plan, writer, progress, retry=retry and workers == 1).run()
+        apply_verdicts(writer, plan.series, recipe.series.accept)
     writer.tidy()
     measured = compute(recipe.store, rows, console)
     write_phases(recipe.store, recipe.phases)
@@ -114,9 +120,86 @@ def execute(
     return Outcome(recipe.store, len(missing) - len(after), measured, failures(writer))
 
 
+def fetch_all(recipe: Recipe, console: Console) -> dict[str, str]:
+    """Bring every checkpoint of a recipe into the hub's cache; labels and reasons of those that fail.
+
+    Raises
+    ------
+    InputError
+        If the series is not of a hub, the hub is out of reach, or the disk budget is too small.
+    """
+    series = make_series(recipe.series)
+    if not series.checkpoints[0].repository:
+        raise InputError(f"{recipe.source}: key `series.kind`: its files are on this disk already")
+    table = recipe.series.model_copy(update={"prefetch": 0})
+    fetcher, failed = Fetcher(table), {}
+    with simple_bar(console) as bar:
+        task = bar.add_task("fetch", total=len(series), note="")
+        # The last one first: the tokenizer comes with it.
+        for checkpoint in reversed(series.checkpoints):
+            bar.update(task, note=checkpoint.label)
+            try:
+                fetcher.bring(checkpoint)
+            except CheckpointError as error:
+                failed[checkpoint.label] = str(error)
+            bar.update(task, advance=1)
+        bar.update(task, note="")
+    return failed
+
+
+def verify_any(what: Path, console: Console) -> list[Verdict]:
+    """Verify the series of a recipe, of the recipe in a store, or in a folder.
+
+    Raises
+    ------
+    InputError
+        If it is none of these.
+    """
+    accept: tuple[str, ...] = ()
+    if what.is_file():
+        recipe = load_recipe(what)
+        series, accept = make_series(recipe.series), recipe.series.accept
+    elif (what / "zarr.json").is_file():
+        table = series_table_of(open_store(what))
+        series, accept = make_series(table), table.accept
+    else:
+        series = read_folder(what, tokens_per_step=1)
+    with simple_bar(console) as bar:
+        task = bar.add_task("verify", total=len(series), note="")
+
+        def advance(label: str) -> None:
+            bar.update(task, advance=1, note=label)
+
+        found = verify_series(series, accept=accept, advance=advance)
+        bar.update(task, completed=len(series), note="")
+    return found
+
+
+def series_table_of(tree: xr.DataTree) -> SeriesTable:
+    """The series table a store was made with, as its run kept it.
+
+    Raises
+    ------
+    InputError
+        If the store does not have it.
+    """
+    kept = tree.attrs.get("series")
+    if not isinstance(kept, str):
+        raise InputError(
+            f"{tree.attrs['path']}: does not say its series; verify its recipe instead"
+        )
+    return SeriesTable.model_validate_json(kept)
+
+
 def prepare(plan: Plan, writer: StoreWriter) -> None:
     """Check identity and lay out sets, checkpoints and products; a no-op where they are there."""
-    writer.remember(name=plan.recipe.name, recipe=plan.recipe.text, identity=plan.identity)
+    recipe = plan.recipe
+    writer.remember(
+        name=recipe.name,
+        recipe=recipe.text,
+        identity=plan.identity,
+        series=recipe.series.model_dump_json(exclude_defaults=True),
+    )
     writer.add_checkpoints(plan.series.checkpoints)
     for spec in plan.specs.values():
         writer.add_set(spec)

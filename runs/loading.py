@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import hashlib
 import io
 import shutil
 import tempfile
@@ -18,10 +17,9 @@ import torch
 from runs.architectures import ModelShape, model_shape
 from runs.attention_tap import register
 from runs.errors import CheckpointError, InputError
+from runs.integrity import GGUF, weight_files
 from runs.loaded import LoadedModel, materialised, wrap
 
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-GGUF = ".gguf"
 _ALLOWED_UNEXPECTED = ("rotary_emb.inv_freq", "attention.bias", "attention.masked_bias")
 
 
@@ -83,8 +81,7 @@ def load_model(
     from transformers import AutoModelForCausalLM
 
     folder, options = source_of(path)
-    if not options and not any(next(path.glob(pattern), None) for pattern in _WEIGHTS):
-        raise CheckpointError(f"{path}: no weights (*.safetensors or pytorch_model*.bin)")
+    weight_files(path)
     if device_map is not None:
         options |= {"device_map": device_map, "offload_folder": _offload()}
     try:
@@ -107,21 +104,6 @@ def load_model(
     if model._can_set_attn_implementation():
         model.set_attn_implementation(register())
     return wrap(model, device=_entry(model, device), where=str(path))
-
-
-def weights_digest(path: Path) -> str:
-    """SHA-256 over the weight files of a checkpoint, in name order; reads 1 MB at a time."""
-    state = hashlib.sha256()
-    files = [path] if path.suffix == GGUF else [f for w in _WEIGHTS for f in path.glob(w)]
-    for file in sorted(files):
-        state.update(file.name.encode())
-        try:
-            with file.open("rb") as content:
-                while part := content.read(1 << 20):
-                    state.update(part)
-        except OSError as error:
-            raise CheckpointError(f"{file}: cannot be read ({error.strerror})") from None
-    return state.hexdigest()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,13 +12,14 @@ from pathlib import Path
 from runs.architectures import ModelShape
 from runs.backends import check_supported
 from runs.errors import InputError
+from runs.hub import located
 from runs.inputs import InputSet, build_set, load_tokenizer, tokenizer_digest
 from runs.loading import quiet_transformers, read_shape
 from runs.points import choose_points
 from runs.products import PRODUCTS
 from runs.products.base import ArraySpec, Spec
 from runs.recipe import Recipe, SeriesTable
-from runs.series import Series, gguf, local
+from runs.series import Series, gguf, hub, local, olmo, olmo2, olmo3, pythia
 from runs.visits import VISITS
 from runs.writing import SCHEMA
 
@@ -112,6 +113,11 @@ def make_plan(recipe: Recipe) -> Plan:
     series = make_series(recipe.series)
     with quiet_transformers():
         shape = _first_shape(series)
+        if series.tokenizer is None:
+            raise InputError(
+                f"{series.name}: no tokenizer is on this disk; run `phasescope fetch RECIPE` where "
+                "there is a network, or set `series.tokenizer`"
+            )
         tokenizer = load_tokenizer(series.tokenizer)
         sets = {name: build_set(name, entry, tokenizer) for name, entry in recipe.inputs.items()}
     for inputs in sets.values():
@@ -133,19 +139,59 @@ def make_plan(recipe: Recipe) -> Plan:
 
 def make_series(table: SeriesTable) -> Series:
     """The series that a recipe names, with its selection."""
-    if table.kind == "gguf":
-        series = gguf(table.path, package=table.package)
-    else:
-        series = local(table.path, tokens_per_step=table.tokens_per_step, tokenizer=table.tokenizer)
-    return series.select(steps=table.steps, branches=table.branches)
+    series = _whole_series(table)
+    if table.tokenizer is not None:
+        series = replace(series, tokenizer=table.tokenizer)
+    return series.select(
+        steps=table.steps,
+        branches=table.branches,
+        step_range=table.step_range,
+        log_spaced=table.log_spaced,
+    )
+
+
+def _whole_series(table: SeriesTable) -> Series:
+    size, cache = table.size or "", table.cache
+    match table.kind:
+        case "gguf":
+            return gguf(table.folder, package=table.package)
+        case "pythia":
+            return pythia(
+                size,
+                deduped=table.deduped,
+                seed=table.seed,
+                data_seed=table.data_seed,
+                weight_seed=table.weight_seed,
+                cache=cache,
+            )
+        case "olmo":
+            return olmo(size, cache=cache)
+        case "olmo2":
+            return olmo2(size, early=table.early, cache=cache)
+        case "olmo3":
+            return olmo3(size, cache=cache)
+        case "hub":
+            return hub(
+                table.repository or "",
+                pattern=table.pattern,
+                rate=table.tokens_per_step,
+                cache=cache,
+            )
+    return local(table.folder, tokens_per_step=table.tokens_per_step, tokenizer=table.tokenizer)
 
 
 def _first_shape(series: Series) -> ModelShape:
     """Sizes from the first checkpoint that can tell them; a damaged one fails alone, later."""
-    failure = InputError(f"{series.name}: no checkpoint has a readable config.json")
+    failure = InputError(
+        f"{series.name}: no checkpoint with a readable config.json is on this disk; run "
+        "`phasescope fetch RECIPE` where there is a network"
+    )
     for index, checkpoint in enumerate(series.checkpoints):
+        path = located(checkpoint)
+        if path is None:
+            continue
         try:
-            return read_shape(checkpoint.path)
+            return read_shape(path)
         except InputError as error:
             failure = error if index == 0 else failure
     raise failure

@@ -21,22 +21,67 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SeriesTable(_Table):
-    """`[series]`: which checkpoints, in which order."""
+_SERIES_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    # kind: (required, allowed besides what every kind takes)
+    "local": (("path",), ("tokens_per_step",)),
+    "gguf": (("path",), ("package",)),
+    "pythia": (("size",), ("deduped", "seed", "data_seed", "weight_seed")),
+    "olmo": (("size",), ()),
+    "olmo2": (("size",), ("early",)),
+    "olmo3": (("size",), ()),
+    "hub": (("repository",), ("pattern", "tokens_per_step")),
+}
+_ON_A_HUB = ("cache", "prefetch", "keep", "disk_budget")
+_EVERY_KIND = ("kind", "tokenizer", "branches", "steps", "step_range", "log_spaced", "accept")
+_Count = Annotated[int, Field(ge=1)]
 
-    kind: Literal["local", "gguf"] = "local"
-    path: Path
+
+class SeriesTable(_Table):
+    """`[series]`: which checkpoints, in which order, and how many are on the disk at a time."""
+
+    kind: Literal["local", "gguf", "pythia", "olmo", "olmo2", "olmo3", "hub"] = "local"
+    path: Path | None = None
     package: str | None = None
+    size: str | None = None
+    deduped: bool = False
+    seed: _Count | None = None
+    data_seed: _Count | None = None
+    weight_seed: _Count | None = None
+    early: bool = True
+    repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
+    pattern: str | None = None
+    cache: Path | None = None
     tokens_per_step: Annotated[int, Field(gt=0)] | None = None
     tokenizer: Path | None = None
     branches: tuple[str, ...] | None = None
     steps: tuple[int, ...] | None = None
+    step_range: tuple[int, int] | None = None
+    log_spaced: Annotated[int, Field(ge=2)] | None = None
+    accept: tuple[str, ...] = ()
+    prefetch: Annotated[int, Field(ge=0)] = 1
+    keep: Literal["all", "none"] = "all"
+    disk_budget: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> SeriesTable:
-        if self.package is not None and self.kind != "gguf":
-            raise ValueError('package goes with kind = "gguf"')
+        required, more = _SERIES_KEYS[self.kind]
+        for key in required:
+            if getattr(self, key) is None:
+                raise ValueError(f'`{key}` is required with kind = "{self.kind}"')
+        hub = () if self.kind in ("local", "gguf") else _ON_A_HUB
+        allowed = {*_EVERY_KIND, *required, *more, *hub}
+        for key in sorted(self.model_fields_set - allowed):
+            raise ValueError(
+                f'`{key}` does not go with kind = "{self.kind}", which takes '
+                f"{', '.join(sorted(allowed - {'kind'}))}"
+            )
         return self
+
+    @property
+    def folder(self) -> Path:
+        """`path`, which kinds without a hub require."""
+        assert self.path is not None
+        return self.path
 
 
 class InputTable(_Table):
@@ -200,7 +245,8 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
     table = recipe.series
     series = table.model_copy(
         update={
-            "path": table.path if table.package else absolute(table.path),
+            "path": table.path if table.package or not table.path else absolute(table.path),
+            "cache": table.cache and absolute(table.cache),
             "tokenizer": table.tokenizer and absolute(table.tokenizer),
         }
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -13,9 +14,14 @@ from rich.table import Column, Table
 from runs.architectures import ARCHITECTURES
 from runs.backends import BACKENDS
 from runs.catalogue import MEASURES, Pair
+from runs.checkpoints import Series
 from runs.errors import InputError
+from runs.faults import known_faults
+from runs.outline import Outline, free_disk
 from runs.plan import Plan
 from runs.products import PRODUCTS
+from runs.recipe import Recipe
+from runs.verify import Verdict
 from runs.visits import VISITS
 from runs.writing import DONE, FAILED
 
@@ -57,6 +63,78 @@ def show_plan(plan: Plan, console: Console) -> None:
         f"store {plan.recipe.store}, {_bytes(shutil.disk_usage(place).free)} free; one pass a "
         "checkpoint for all products",
         soft_wrap=True,
+    )
+
+
+def show_outline(found: Outline, recipe: Recipe, console: Console) -> None:
+    """What a run over a published series would take, from published sizes."""
+    series, shape = found.series, found.shape
+    branches = sorted({c.branch for c in series.checkpoints})
+    unseen = sum(not c.verified for c in series.checkpoints)
+    console.print(
+        f"[bold]{series.name}[/]: {len(series)} checkpoints, {len(branches)} "
+        f"branch{'es' * (len(branches) > 1)} ({', '.join(branches)})",
+        soft_wrap=True,
+    )
+    console.print(
+        f"{unseen} of their labels are unverified: made from published steps, not seen on a hub"
+        if unseen
+        else "all of their labels were seen in the hub's cache"
+    )
+    console.print(
+        f"{shape.architecture}: {shape.blocks} blocks, width {shape.width}, {shape.heads} heads, "
+        f"vocabulary {shape.vocabulary:,} (published sizes)"
+    )
+    for name, table in recipe.inputs.items():
+        there = "" if table.path.exists() else f", not there yet: {table.path}"
+        console.print(
+            f"set [bold]{name}[/]: at most {table.limit:,} × {table.length} tokens{there}",
+            soft_wrap=True,
+        )
+    series_table = Table("", "", show_header=False)
+    count = len(series)
+    series_table.add_row("weights of one checkpoint", _bytes(found.checkpoint_bytes))
+    series_table.add_row("on this disk already", f"{found.fetched} of {count} checkpoints")
+    series_table.add_row("to download", _bytes(found.download))
+    series_table.add_row("weights on the disk at a time", _bytes(found.disk))
+    each = sum(found.store.values())
+    series_table.add_row("store, one checkpoint", _bytes(each))
+    series_table.add_row("store, whole series", _bytes(each * count))
+    for what, size in found.memory.items():
+        series_table.add_row(f"memory of a process: {what}", _bytes(size))
+    series_table.add_row("passes", f"{count}, one a checkpoint for all products")
+    console.print(series_table)
+    console.print(f"store {recipe.store}, {_bytes(free_disk(recipe))} free", soft_wrap=True)
+
+
+def show_faults(series: Series, console: Console) -> None:
+    """Known faults of the publisher's, if any touches the selection."""
+    found = known_faults(series.checkpoints)
+    if not found:
+        return
+    table = Table(
+        "checkpoints", "known fault", "reported", title="Known faults", title_justify="left"
+    )
+    for fault, touched in found:
+        table.add_row(str(touched), fault.what, fault.source)
+    console.print(table)
+    console.print(
+        "`phasescope verify` sees whether they are still there; a run leaves out what it finds"
+    )
+
+
+def show_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
+    """One row a checkpoint that is not what its label says, and a count of the rest."""
+    bad = [verdict for verdict in verdicts if not verdict.good]
+    if bad:
+        table = Table(Column("checkpoint", no_wrap=True), "what is wrong")
+        for verdict in bad:
+            table.add_row(verdict.checkpoint.label, verdict.reason)
+        console.print(table)
+    away = sum(v.source == "not on this disk" for v in verdicts)
+    console.print(
+        f"{len(verdicts) - len(bad) - away} of {len(verdicts)} checkpoints are what their labels say"
+        + (f"; {away} are not on this disk and no hub answers" if away else "")
     )
 
 
@@ -105,6 +183,11 @@ def show_list(what: str, console: Console) -> None:
         table = Table("kind", "what it is")
         table.add_row("local", "a folder of checkpoints, with series.json or folders named step123")
         table.add_row("gguf", "one released model in a GGUF file, of a folder or a Python package")
+        table.add_row(
+            "pythia", "Pythia and PolyPythias: size, deduped, seed, data_seed, weight_seed"
+        )
+        table.add_row("olmo, olmo2, olmo3", "OLMo by size; stages and ingredients are branches")
+        table.add_row("hub", "any repository whose revisions name steps, by pattern")
     elif what == "backends":
         table = Table("", *(Column(name, no_wrap=True) for name in BACKENDS))
         for product in PRODUCTS:

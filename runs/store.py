@@ -93,7 +93,7 @@ def _checkpoints(root: Path) -> xr.Dataset:
         checkpoint=np.flatnonzero(found["checkpoint"].values != ""),
         product=np.flatnonzero(found["product"].values != ""),
     )
-    found = found.set_coords(_CHECKPOINT_COLUMNS)
+    found = found.drop_vars("matrices", errors="ignore").set_coords(_CHECKPOINT_COLUMNS)
     found = found.assign_coords(row=("checkpoint", np.arange(found.sizes["checkpoint"])))
     order = np.lexsort((found["step"].values, found["tokens"].values, found["branch"].values))
     return found.isel(checkpoint=order)

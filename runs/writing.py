@@ -19,10 +19,10 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from runs.checkpoints import Checkpoint
 from runs.errors import InputError
 from runs.leases import STALE_AFTER, Lease, sweep
 from runs.products.base import Arrays, ArraySpec, Spec
-from runs.series import Checkpoint
 
 SCHEMA = 1
 MISSING, DONE, FAILED = 0, 1, 2
@@ -72,8 +72,10 @@ class StoreWriter:
         """A lease on one cell or on the store's metadata, not yet acquired."""
         return Lease(self.leases, name)
 
-    def remember(self, *, name: str, recipe: str, identity: Mapping[str, str]) -> None:
-        """Keep the recipe, and check that this run and the store are of one identity.
+    def remember(
+        self, *, name: str, recipe: str, identity: Mapping[str, str], series: str = ""
+    ) -> None:
+        """Keep recipe and series table, and check that this run and the store are of one identity.
 
         Keys that only one of both has are additions; a key with two values is another store.
 
@@ -101,6 +103,7 @@ class StoreWriter:
                 {
                     "name": name,
                     "recipe": recipe,
+                    "series": series,
                     "identity": merged,
                     "identity_digest": digest(merged),
                     "versions": versions(),
@@ -218,6 +221,16 @@ class StoreWriter:
             for name in sorted(values, key=lambda n: n == "status"):
                 _array(self._root, f"checkpoints/{name}")[cell] = values[name]
 
+    def set_matrices(self, checkpoint: str, digests: str) -> None:
+        """Keep the digests of a checkpoint's large matrices, as JSON; its capturer is the one writer."""
+        with named_errors(self.path):
+            _array(self._checkpoints(), "matrices")[self.labels().index(checkpoint)] = digests
+
+    def matrices(self) -> dict[str, str]:
+        """Digests of large matrices, as JSON, by checkpoint; "" where they are not known yet."""
+        values = np.asarray(_array(self._checkpoints(), "matrices")[:])
+        return {label: str(v) for label, v in zip(self.labels(), values, strict=False)}
+
     def cells(self, name: str) -> NDArray[Any]:
         """One of status, error, seconds, attempt, digest as (checkpoint, product)."""
         return np.asarray(_array(self._checkpoints(), name)[:])
@@ -265,6 +278,14 @@ class StoreWriter:
                     overwrite=True,
                 )
             group.create_array(
+                "matrices",
+                shape=(0,),
+                chunks=(1,),
+                dtype=str,
+                dimension_names=("checkpoint",),
+                overwrite=True,
+            )
+            group.create_array(
                 "product", shape=(0,), chunks=(_LISTED,), dtype=str, dimension_names=("product",)
             )
         return group
@@ -276,7 +297,7 @@ class StoreWriter:
                 names = getattr(array.metadata, "dimension_names", None) or (None,)
                 if names[0] == "checkpoint":
                     yield array
-        for name in (*_CELLS, *_DESCRIPTIONS[1:], "checkpoint"):
+        for name in (*_CELLS, "matrices", *_DESCRIPTIONS[1:], "checkpoint"):
             yield _array(group, name)
 
     def _write_columns(

@@ -35,6 +35,8 @@ class ArraySpec:
         Each chunk is written whole, by one writer.
     attrs : dict
         Units and meaning.
+    stored : int or None
+        Numbers that are ever written, where some chunks stay empty.
     """
 
     dims: tuple[str, ...]
@@ -43,11 +45,13 @@ class ArraySpec:
     fill: float
     chunks: tuple[int, ...]
     attrs: Mapping[str, str] = field(default_factory=dict)
+    stored: int | None = None
 
     @property
     def bytes(self) -> int:
         """Bytes of one checkpoint."""
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        count = int(np.prod(self.shape, dtype=np.int64)) if self.stored is None else self.stored
+        return count * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,10 @@ class Hidden:
         """One array; a chunk is one layer's points, at most 64 MB."""
         points, width = len(spec.points), spec.shape.width
         dtype = spec.capture.hidden.dtype
-        rows = max(1, min(points, _CHUNK_BYTES // (width * np.dtype(dtype).itemsize)))
+        kept = _kept(spec)
+        # A chunk ends where most layers do, so that nothing is written of points they do not keep.
+        rows = min(points, int(kept[0]), _CHUNK_BYTES // (width * np.dtype(dtype).itemsize))
+        rows = max(1, rows)
         return {
             "hidden": ArraySpec(
                 ("layer", "point", "feature"),
@@ -38,6 +41,7 @@ class Hidden:
                 float("nan"),
                 (1, rows, width),
                 {"long_name": "hidden state"},
+                int(sum(-(-int(n) // rows) * rows for n in kept)) * width,
             )
         }
 

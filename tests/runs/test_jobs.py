@@ -133,7 +133,7 @@ def damage(folder: Path, how: str) -> None:
     ("how", "reason"),
     [
         ("nan", "gpt_neox.layers.1.mlp.dense_h_to_4h.weight holds NaN"),
-        ("truncated", "cannot be loaded"),
+        ("truncated", "model.safetensors: is truncated or damaged"),
         ("missing", "no weights"),
         ("partial", "missing weights"),
     ],

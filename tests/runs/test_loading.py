@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from runs.backends import TorchHooks
 from runs.errors import CheckpointError, InputError
 from runs.inputs import load_tokenizer
-from runs.loading import load_model, quiet_transformers, read_shape, weights_digest
+from runs.integrity import fingerprint
+from runs.loading import load_model, quiet_transformers, read_shape
 from runs.selfcheck import own_view, self_check
 from runs.series import gguf as gguf_series
 from tests.runs.zoo import batch, tiny
@@ -197,7 +198,7 @@ def test_a_gguf_file_is_a_series_of_one(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.unembedding.weight.detach(), tensors["output.weight"])
     self_check(TorchHooks(loaded), own_view(loaded), PRODUCTS)
     assert load_tokenizer(series.tokenizer)(["abc"], add_special_tokens=False)["input_ids"]
-    assert len(weights_digest(checkpoint.path)) == 64
+    assert len(fingerprint(checkpoint.path).digest) == 64
 
 
 def test_what_is_no_gguf_is_one_line(tmp_path: Path) -> None:

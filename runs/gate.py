@@ -1,0 +1,57 @@
+"""The integrity gate: verdicts over a whole series, written into a store as statuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from runs.checkpoints import Checkpoint, Series
+from runs.integrity import Fingerprint, Known, judge
+from runs.writing import DONE, FAILED, MISSING, StoreWriter
+
+_MARKS = ("duplicate: ", "partial duplicate: ")
+_SHORT = 16  # characters of a digest that are kept: 64 bits
+
+
+def remember(writer: StoreWriter, checkpoint: Checkpoint, print_: Fingerprint) -> None:
+    """Keep the digests of a checkpoint's large matrices in the store."""
+    short = sorted(digest[:_SHORT] for digest in print_.large)
+    writer.set_matrices(checkpoint.label, json.dumps(short))
+
+
+def verdicts(writer: StoreWriter, series: Series, accept: tuple[str, ...]) -> dict[str, str]:
+    """Judge the checkpoints whose digests the store has; label to reason of those not to be used."""
+    kept = writer.matrices()
+    known = [
+        Known(c.label, c.branch, c.step, c.tokens, _large(kept, c.label))
+        for c in series.checkpoints
+    ]
+    return judge(known, accept=accept)
+
+
+def apply_verdicts(writer: StoreWriter, series: Series, accept: tuple[str, ...]) -> None:
+    """Give cells the status that the verdicts ask for; data that are there stay as they are.
+
+    A checkpoint found late to be a duplicate fails in every product; one that is accepted, or whose
+    twin has gone, gets back what was captured of it.
+    """
+    found = verdicts(writer, series, accept)
+    labels, products = writer.labels(), writer.products()
+    status, errors, attempts = (writer.cells(n) for n in ("status", "error", "attempt"))
+    mine = {c.label for c in series.checkpoints}
+    with writer.claim("store").wait():
+        for row, label in enumerate(labels):
+            if label not in mine:
+                continue
+            for column, product in enumerate(products):
+                marked = str(errors[row, column]).startswith(_MARKS)
+                if label in found and (status[row, column] != FAILED or marked):
+                    writer.set_cell(product, label, error=found[label], status=FAILED)
+                elif label not in found and marked:
+                    captured = bool(str(attempts[row, column]))
+                    writer.set_cell(product, label, error="", status=DONE if captured else MISSING)
+
+
+def _large(kept: Mapping[str, str], label: str) -> frozenset[str]:
+    text = kept.get(label, "")
+    return frozenset(json.loads(text)) if text else frozenset[str]()
