@@ -16,6 +16,8 @@ import psutil
 
 STALE_AFTER = 300.0
 _HEARTBEAT = 30.0
+_CLOCK_VALID = 60.0
+_clocks: dict[Path, tuple[float, float]] = {}  # folder: its clock less ours, and when that was seen
 
 
 class Lease:
@@ -23,7 +25,8 @@ class Lease:
 
     The file tells host, process, job and a token; its modification time is the heartbeat, renewed
     every 30 seconds by a thread. A lease is stale when its process is gone on this host, or after five
-    minutes without a heartbeat.
+    minutes without a heartbeat, by the clock of the file system. Two leases of one process exclude
+    each other as those of two processes do.
 
     Parameters
     ----------
@@ -42,7 +45,8 @@ class Lease:
     def acquire(self) -> bool:
         """Take the lease if it is free or stale; False if somebody lives on it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if not (self._create() or self._take_over()):
+        # Most leases one meets are somebody's: a look costs less than a file written in vain.
+        if not (self._take_over() if self.path.exists() else self._create()):
             return False
         self._stop.clear()
         self._thread = threading.Thread(
@@ -102,7 +106,7 @@ class Lease:
         try:
             os.close(os.open(guard, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
-            if _age(guard) > STALE_AFTER:
+            if _silent(guard):
                 guard.unlink(missing_ok=True)
             return False
         try:
@@ -123,12 +127,45 @@ class Lease:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what the dead left behind: stale leases that nobody needs to take over any more."""
+    """Remove what the dead left behind: stale leases, and files of leases they never got."""
     for path in folder.glob("*.lease"):
         name = path.stem.replace("%2F", "/").replace("%25", "%")
         lease = Lease(folder, name)
         if is_stale(path) and lease.acquire():
             lease.release()
+    for path in folder.glob("*"):
+        if path.suffix != ".lease" and _silent(path):
+            path.unlink(missing_ok=True)
+
+
+def folder_clock(folder: Path, *, fresh: bool = False) -> float:
+    """The time by which a file system dates its files.
+
+    A file server's clock may be minutes from this machine's, so ages are told by the date it gives to
+    a file touched now. It is asked once a minute, or at once if `fresh`.
+
+    Parameters
+    ----------
+    folder
+        Any folder of the file system that may be written.
+    fresh
+        Ask now.
+
+    Returns
+    -------
+    float
+        Seconds, comparable with modification times in the folder.
+    """
+    now = time.monotonic()
+    offset, seen = _clocks.get(folder, (0.0, -_CLOCK_VALID))
+    if fresh or now - seen >= _CLOCK_VALID:
+        probe = folder / f"{uuid.uuid4().hex}.clock"
+        probe.touch()
+        os.utime(probe)  # as the heartbeat does
+        offset = probe.stat().st_mtime - now
+        probe.unlink(missing_ok=True)
+        _clocks[folder] = (offset, now)
+    return now + offset
 
 
 def is_stale(path: Path) -> bool:
@@ -137,21 +174,32 @@ def is_stale(path: Path) -> bool:
     A lease that has vanished meanwhile is not stale but free.
     """
     content = _read(path)
-    if content is None:
-        return path.exists() and _age(path) > STALE_AFTER
-    if content.get("host") == socket.gethostname():
-        return not _alive(int(content.get("pid", -1)), float(content.get("born", 0.0)))
-    return _age(path) > STALE_AFTER
+    here = content is not None and (
+        content.get("host") == socket.gethostname()
+        and content.get("namespace", _namespace()) == _namespace()
+    )
+    if content is None or not here:
+        return _silent(path)
+    return not _alive(int(content.get("pid", -1)), float(content.get("born", 0.0)))
 
 
 def _identity() -> dict[str, Any]:
     process = psutil.Process()
     return {
         "host": socket.gethostname(),
+        "namespace": _namespace(),
         "pid": process.pid,
         "born": process.create_time(),
         "job": os.environ.get("SLURM_JOB_ID", ""),
     }
+
+
+def _namespace() -> int:
+    """Which process numbers are ours: containers on one host may share its name and not these."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:  # not Linux
+        return 0
 
 
 def _alive(pid: int, born: float) -> bool:
@@ -165,11 +213,16 @@ def _alive(pid: int, born: float) -> bool:
         return False
 
 
-def _age(path: Path) -> float:
+def _silent(path: Path) -> bool:
+    """Whether a file was not touched for 5 minutes; one that has vanished is not silent."""
     try:
-        return time.time() - path.stat().st_mtime
+        touched = path.stat().st_mtime
     except FileNotFoundError:
-        return 0.0
+        return False
+    # Asked again before a verdict: the clock may have been set since it was last seen.
+    return all(
+        folder_clock(path.parent, fresh=fresh) - touched > STALE_AFTER for fresh in (False, True)
+    )
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -6,11 +6,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from runs.leases import STALE_AFTER, Lease, is_stale, sweep
+from runs.leases import STALE_AFTER, Lease, folder_clock, is_stale, sweep
 
 
 def test_one_holder_at_a_time(tmp_path: Path) -> None:
@@ -106,3 +108,77 @@ def test_a_sweep_removes_the_dead_and_spares_the_living(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [alive.path]
     assert alive.held()
     alive.release()
+
+
+SKEW = 3600.0
+
+
+def test_a_clock_ahead_of_the_file_server_kills_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = Lease(tmp_path, "cell")
+    holder(lease.path, host="elsewhere")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + SKEW)
+    assert not is_stale(lease.path)
+    assert not lease.acquire()
+
+
+@pytest.mark.parametrize("skew", [-SKEW, SKEW])
+@pytest.mark.parametrize(("age", "stale"), [(STALE_AFTER - 20, False), (STALE_AFTER + 20, True)])
+def test_age_is_told_by_the_clock_that_dates_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skew: float, age: float, stale: bool
+) -> None:
+    """A file server an hour off: it dates heartbeats and probes alike."""
+    real = os.utime
+
+    def served(path: Path, times: tuple[float, float] | None = None) -> None:
+        real(path, times or (time.time() + skew,) * 2)
+
+    monkeypatch.setattr(os, "utime", served)
+    lease = Lease(tmp_path, "cell")
+    holder(lease.path, host="elsewhere")
+    served(lease.path, (time.time() + skew - age,) * 2)
+    assert is_stale(lease.path) is stale
+    assert lease.acquire() is stale
+    lease.release()
+
+
+def test_a_server_whose_clock_is_set_is_asked_again_before_a_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = Lease(tmp_path, "cell")
+    holder(lease.path, host="elsewhere")
+    before = folder_clock(tmp_path)
+    real = os.utime
+    monkeypatch.setattr(os, "utime", lambda path, _=None: real(path, (before - SKEW,) * 2))
+    os.utime(lease.path)  # a heartbeat after the clock was set back by an hour
+    assert folder_clock(tmp_path) >= before  # what was last seen
+    assert not is_stale(lease.path)
+
+
+def test_another_container_of_this_host_is_judged_by_its_heartbeat(tmp_path: Path) -> None:
+    lease = Lease(tmp_path, "cell")
+    holder(lease.path, pid=2**22 + 1, namespace=1)
+    assert not is_stale(lease.path)
+    os.utime(lease.path, (0, 0))
+    assert is_stale(lease.path)
+
+
+def test_two_leases_of_one_process_exclude_each_other(tmp_path: Path) -> None:
+    leases = [Lease(tmp_path, "cell") for _ in range(8)]
+    with ThreadPoolExecutor(len(leases)) as pool:
+        got = list(pool.map(Lease.acquire, leases))
+    assert sum(got) == 1
+    assert [lease.held() for lease in leases] == got
+    for lease in leases:
+        lease.release()
+
+
+def test_a_sweep_removes_drafts_of_the_killed(tmp_path: Path) -> None:
+    old, new = tmp_path / "cell.0123", tmp_path / "0123.clock"
+    old.touch()
+    new.touch()
+    os.utime(old, (0, 0))
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == [new]
