@@ -17,7 +17,7 @@ import torch
 from runs import gate
 from runs.backends import Backend, open_backend
 from runs.checkpoints import Checkpoint
-from runs.errors import CheckpointError, InputError
+from runs.errors import CheckpointError, HubError, InputError
 from runs.fetching import Fetcher, here
 from runs.integrity import fingerprint
 from runs.leases import Lease
@@ -78,10 +78,11 @@ class Worker:
     parent: int | None = None
     companions: int = 1
     fetcher: Fetcher = field(init=False)
-    _unreachable: InputError | None = None
+    _unreachable: HubError | None = None
     _micro_batch: int | None = None  # set once memory ran out
     _checked: bool = False
     _tried: set[str] = field(default_factory=set)
+    _settled: set[str] = field(default_factory=set)  # nothing to do there, now or later
 
     def __post_init__(self) -> None:
         self.fetcher = Fetcher(self.plan.recipe.series)
@@ -128,18 +129,17 @@ class Worker:
         return others
 
     def _wanted(self, checkpoint: Checkpoint) -> list[str]:
+        if checkpoint.label in self._settled:
+            return []
         if self._unreachable is not None and here(checkpoint) is None:
             return []
-        status = self.writer.cells("status")
-        row = self.writer.labels().index(checkpoint.label)
-        products = self.writer.products()
+        status = self.writer.row("status", checkpoint.label, self.plan.layouts)
         again = self.retry and checkpoint.label not in self._tried
         finished = (DONE,) if again else (DONE, FAILED)
-        return [
-            label
-            for label in self.plan.layouts
-            if status[row, products.index(label)] not in finished
-        ]
+        wanted = [label for label, value in status.items() if value not in finished]
+        if not wanted:
+            self._settled.add(checkpoint.label)
+        return wanted
 
     @contextmanager
     def _claim(self, checkpoint: Checkpoint, wanted: Sequence[str]) -> Iterator[dict[str, Lease]]:
@@ -161,15 +161,10 @@ class Worker:
         )
         self.report(Event("start", checkpoint.label, total))
         try:
-            path = self._bring(checkpoint)
-            if path is None:
-                return
-            weights = self._pass_gate(checkpoint, path)
-            capture = self.plan.recipe.capture
-            loaded = load_model(
-                path, dtype=capture.dtype, device=capture.device, device_map=capture.device_map
-            )
-            results = self._capture(checkpoint, self._open(checkpoint, loaded), list(claims))
+            weights, results = self.look(checkpoint, list(claims))
+        except HubError as error:
+            self._unreachable = error  # said once all that is on this disk is done
+            return
         except (InputError, KeyboardInterrupt):
             raise
         except Exception as error:  # one checkpoint's fault must not stop the others
@@ -186,6 +181,8 @@ class Worker:
             gc.collect()
         seconds = time.monotonic() - started
         for label, arrays in results.items():
+            if not claims[label].held():
+                continue  # taken over meanwhile: what lies there is somebody else's to write
             self.writer.write(label, checkpoint.label, arrays)
             if claims[label].held():
                 self.writer.set_cell(
@@ -200,14 +197,19 @@ class Worker:
         self.fetcher.finished(checkpoint)
         self.report(Event("done", checkpoint.label))
 
-    def _bring(self, checkpoint: Checkpoint) -> Path | None:
-        """Its files; None if the hub is out of reach, which is said once all that is here is done."""
+    def look(self, checkpoint: Checkpoint, labels: Sequence[str]) -> tuple[str, dict[str, Arrays]]:
+        """Fetch, check, load and capture: a digest of the weights, and the arrays of each cell.
+
+        All that is slow or needs a model is in here; benchmarks/scale.py puts a sleep in its place.
+        """
         self.fetcher.ahead(c for c in self.plan.series.checkpoints if self._wanted(c))
-        try:
-            return self.fetcher.bring(checkpoint)
-        except InputError as error:
-            self._unreachable = error
-            return None
+        path = self.fetcher.bring(checkpoint)
+        weights = self._pass_gate(checkpoint, path)
+        capture = self.plan.recipe.capture
+        loaded = load_model(
+            path, dtype=capture.dtype, device=capture.device, device_map=capture.device_map
+        )
+        return weights, self._capture(checkpoint, self._open(checkpoint, loaded), labels)
 
     def _pass_gate(self, checkpoint: Checkpoint, path: Path) -> str:
         """Digest of the weights, once they are known to be their own."""
@@ -227,8 +229,8 @@ class Worker:
         return digest([weights, *(self.plan.identity[key] for key in keys)])
 
     def _same_weights(self, checkpoint: Checkpoint, path: Path, weights: str) -> None:
-        row = self.writer.labels().index(checkpoint.label)
-        known = {str(d) for d in self.writer.cells("digest")[row] if str(d)}
+        digests = self.writer.row("digest", checkpoint.label, self.writer.products())
+        known = {str(d) for d in digests.values() if str(d)}
         if known - {weights}:
             raise CheckpointError(
                 f"{path}: the weights are not those captured before; put them back, or "

@@ -12,5 +12,9 @@ class InputError(PhasescopeError):
     """
 
 
+class HubError(InputError):
+    """A hub cannot be reached: what is on this disk can still be done."""
+
+
 class CheckpointError(PhasescopeError):
     """One checkpoint cannot be captured: it is marked with the reason and the run goes on."""

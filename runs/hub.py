@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runs.checkpoints import Checkpoint
-from runs.errors import CheckpointError, InputError
+from runs.errors import CheckpointError, HubError
 from runs.folders import cached_revisions
 
 _SMALL = ("*.json", "*.txt", "*.model", "tokenizer*")
@@ -61,7 +61,7 @@ def revisions(repository: str, cache: Path | None) -> list[str]:
 
     Raises
     ------
-    InputError
+    HubError
         If neither can be had.
     """
     from huggingface_hub import HfApi
@@ -72,7 +72,7 @@ def revisions(repository: str, cache: Path | None) -> list[str]:
         there = list(cached(repository, cache))
         if there:
             return there
-        raise InputError(f"{repository}: {_NO_NETWORK.format(line=_line(error))}") from None
+        raise HubError(f"{repository}: {_NO_NETWORK.format(line=_line(error))}") from None
     return [ref.name for ref in (*refs.branches, *refs.tags)]
 
 
@@ -81,7 +81,7 @@ def published_hashes(repository: str, revision: str) -> dict[str, str]:
 
     Raises
     ------
-    InputError
+    HubError
         If the hub cannot be reached.
     """
     from huggingface_hub import HfApi
@@ -89,7 +89,7 @@ def published_hashes(repository: str, revision: str) -> dict[str, str]:
     try:
         tree = list(HfApi().list_repo_tree(repository, revision=revision, recursive=True))
     except Exception as error:  # as above
-        raise InputError(f"{repository}: {_NO_NETWORK.format(line=_line(error))}") from None
+        raise HubError(f"{repository}: {_NO_NETWORK.format(line=_line(error))}") from None
     hashes = {}
     for entry in tree:
         lfs: Any = getattr(entry, "lfs", None)
@@ -117,7 +117,7 @@ def fetch(checkpoint: Checkpoint, *, weights: bool = True) -> Path:
     ------
     CheckpointError
         If the hub has no such revision, or it holds no weights.
-    InputError
+    HubError
         If the hub cannot be reached or the disk is full.
     """
     from huggingface_hub import HfApi, snapshot_download
@@ -146,7 +146,7 @@ def fetch(checkpoint: Checkpoint, *, weights: bool = True) -> Path:
     except Exception as error:  # as above; a full disk among them
         if isinstance(error, OSError) and error.errno is not None and error.errno == 28:
             raise
-        raise InputError(f"{place[0]}: {_NO_NETWORK.format(line=_line(error))}") from None
+        raise HubError(f"{place[0]}: {_NO_NETWORK.format(line=_line(error))}") from None
     return Path(folder)
 
 

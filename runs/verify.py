@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from runs import hub
 from runs.checkpoints import Checkpoint, Series
-from runs.errors import CheckpointError, InputError
+from runs.errors import CheckpointError, HubError
 from runs.fetching import here
 from runs.integrity import Fingerprint, Known, fingerprint, judge
 
@@ -104,7 +104,7 @@ def _hashes(
     for checkpoint in remote:
         try:
             files = hub.published_hashes(checkpoint.repository, checkpoint.revision)
-        except InputError:
+        except HubError:
             return found  # out of reach: the rest will be, too
         weights = {h for name, h in files.items() if name.endswith((".safetensors", ".bin"))}
         found[checkpoint.label] = frozenset(weights)

@@ -6,10 +6,9 @@ import errno
 import hashlib
 import json
 import platform
-import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from runs.checkpoints import Checkpoint
 from runs.errors import InputError
-from runs.leases import STALE_AFTER, Lease, sweep
+from runs.leases import STALE_AFTER, Lease, folder_clock, sweep
 from runs.products.base import Arrays, ArraySpec, Spec
 
 SCHEMA = 1
@@ -57,6 +56,8 @@ class StoreWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.leases = path.with_name(path.name + ".leases")
+        self._rows: dict[str, int] = {}
+        self._columns: dict[str, int] = {}
         with named_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists() and any(path.iterdir()) and not (path / "zarr.json").is_file():
@@ -120,11 +121,11 @@ class StoreWriter:
         """
         with named_errors(self.path), self.claim("store").wait():
             group = self._checkpoints()
-            labels = self.labels()
+            labels = {label: row for row, label in enumerate(self.labels())}
             tokens = np.asarray(group["tokens"][:])  # type: ignore[index]  # zarr unions
             for checkpoint in checkpoints:
                 if checkpoint.label in labels:
-                    seen = int(tokens[labels.index(checkpoint.label)])
+                    seen = int(tokens[labels[checkpoint.label]])
                     if seen != checkpoint.tokens:
                         raise InputError(
                             f"{self.path}: {checkpoint.label} has {seen} tokens in the store and "
@@ -209,15 +210,15 @@ class StoreWriter:
 
     def write(self, label: str, checkpoint: str, arrays: Arrays) -> None:
         """Write one cell's arrays, each chunk whole."""
-        row = self.labels().index(checkpoint)
         with named_errors(self.path):
+            row = self._row(checkpoint)
             for name, values in arrays.items():
                 _array(self._root, f"sets/{label}/{name}")[row] = values
 
     def set_cell(self, label: str, checkpoint: str, **values: str | int | float) -> None:
         """Write a cell's status, error, seconds, attempt or digest; status goes last."""
-        cell = (self.labels().index(checkpoint), self.products().index(label))
         with named_errors(self.path):
+            cell = (self._row(checkpoint), self._column(label))
             for name in sorted(values, key=lambda n: n == "status"):
                 _array(self._root, f"checkpoints/{name}")[cell] = values[name]
 
@@ -235,15 +236,23 @@ class StoreWriter:
         """One of status, error, seconds, attempt, digest as (checkpoint, product)."""
         return np.asarray(_array(self._checkpoints(), name)[:])
 
+    def row(self, name: str, checkpoint: str, products: Iterable[str]) -> dict[str, Any]:
+        """The cells of one checkpoint by product; a few files, where `cells` reads every one."""
+        with named_errors(self.path):
+            values = np.asarray(_array(self._root, f"checkpoints/{name}")[self._row(checkpoint)])
+            return {product: values[self._column(product)] for product in products}
+
     def tidy(self) -> None:
         """Remove what the dead left behind: stale leases, and files they were killed while writing."""
         sweep(self.leases)
         with named_errors(self.path), self.claim("store").wait() as mine:
             alone = all(lease == mine.path for lease in self.leases.glob("*.lease"))
             for draft in self.path.rglob("*.partial"):
-                # A live writer needs its draft for less than a second.
-                if alone or time.time() - draft.stat().st_mtime > STALE_AFTER:
-                    draft.unlink(missing_ok=True)
+                # A live writer needs its draft for less than a second, and may be done with it now.
+                with suppress(FileNotFoundError):
+                    age = folder_clock(self.leases) - draft.stat().st_mtime
+                    if alone or age > STALE_AFTER:
+                        draft.unlink()
 
     def labels(self) -> list[str]:
         """Labels of the checkpoints in the store, in order of arrival."""
@@ -253,6 +262,17 @@ class StoreWriter:
     def products(self) -> list[str]:
         """Labels `SET/PRODUCT` in order of arrival."""
         return [str(p) for p in np.asarray(_array(self._checkpoints(), "product")[:]) if str(p)]
+
+    def _row(self, checkpoint: str) -> int:
+        # Rows and columns never move: a name is looked up in the store once.
+        if checkpoint not in self._rows:
+            self._rows = {label: row for row, label in enumerate(self.labels())}
+        return self._rows[checkpoint]
+
+    def _column(self, product: str) -> int:
+        if product not in self._columns:
+            self._columns = {label: column for column, label in enumerate(self.products())}
+        return self._columns[product]
 
     def _checkpoints(self) -> zarr.Group:
         group = self._root.require_group("checkpoints")
