@@ -141,13 +141,30 @@ def verify(
 
 
 @app.command()
-def run(recipe: Recipe, workers: Workers = 1, retry: Retry = False) -> None:
+def run(
+    recipe: Recipe,
+    workers: Workers = 1,
+    retry: Retry = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Capture only the I-th of N parts of the series, for job arrays."
+        ),
+    ] = None,
+) -> None:
     """Capture what is missing, compute what is not current, find phases."""
     from runs.jobs import execute
     from runs.recipe import load_recipe
+    from runs.shards import parse_shard
 
     console = Console(highlight=False)
-    _finish(execute(load_recipe(recipe), workers=workers, retry=retry, console=console), console)
+    part = None if shard is None else parse_shard(shard)
+    outcome = execute(
+        load_recipe(recipe), workers=workers, retry=retry, shard=part, console=console
+    )
+    if part is not None:
+        console.print(f"shard {part} captures only; run without --shard for measures and phases")
+    _finish(outcome, console)
 
 
 @app.command()
@@ -168,17 +185,15 @@ def measure(
 ) -> None:
     """Compute measures and phases, and keep them in the store."""
     from runs.catalogue import MEASURES
-    from runs.jobs import compute
+    from runs.jobs import conclude
     from runs.measures import find_row
-    from runs.phases import write_phases
     from runs.recipe import PhasesTable
 
     rows = [row for row in MEASURES.values() if row.default]
     if names:
         rows = [find_row(n, c or None) for n, _, c in (entry.partition("/") for entry in names)]
     console = Console(highlight=False)
-    done = compute(store, rows, console)
-    write_phases(store, PhasesTable())
+    done = conclude(store, rows, PhasesTable(), console)
     console.print(f"{len(done)} measures computed, {store}", soft_wrap=True)
 
 

@@ -27,7 +27,8 @@ from runs.phases import write_phases
 from runs.plan import Plan, make_plan, make_series
 from runs.products import PRODUCTS
 from runs.progress import CaptureProgress, simple_bar
-from runs.recipe import Recipe, SeriesTable, load_recipe
+from runs.recipe import PhasesTable, Recipe, SeriesTable, load_recipe
+from runs.shards import Shard
 from runs.store import open_store
 from runs.verify import Verdict, verify_series
 from runs.writing import DONE, FAILED, StoreWriter
@@ -79,7 +80,12 @@ def run(recipe: str | Path, *, workers: int = 1) -> xr.DataTree:
 
 
 def execute(
-    recipe: Recipe, *, workers: int = 1, retry: bool = False, console: Console | None = None
+    recipe: Recipe,
+    *,
+    workers: int = 1,
+    retry: bool = False,
+    shard: Shard | None = None,
+    console: Console | None = None,
 ) -> Outcome:
     """Capture what is missing, then compute what is not current.
 
@@ -91,6 +97,9 @@ def execute(
         Processes that capture. Each loads one model, so memory grows with them.
     retry
         Whether cells that failed before are tried again.
+    shard
+        Capture only this part of the series, and compute nothing: which of several shards is the last
+        cannot be known without waiting for all, so measures are left to a run without one.
     console
         Where progress is drawn; quiet by default.
 
@@ -99,25 +108,39 @@ def execute(
     Outcome
     """
     console = console or Console(quiet=True)
-    plan = make_plan(recipe)
+    whole = make_plan(recipe)
     rows = wanted_rows(recipe)
     writer = StoreWriter(recipe.store)
-    prepare(plan, writer)
-    apply_verdicts(writer, plan.series, recipe.series.accept)
+    prepare(whole, writer)
+    apply_verdicts(writer, whole.series, recipe.series.accept)
+    plan = shard.part(whole) if shard else whole
     missing = missing_checkpoints(plan, writer, retry=retry)
     if missing:
         plan.require_disk(len(missing) * len(plan.layouts))
         samples = sum(spec.inputs.samples for spec in plan.specs.values())
         with CaptureProgress(len(missing), samples, console) as progress:
             if workers > 1:
-                _capture_together(plan, workers, retry, progress)
+                _capture_together(plan, workers, retry, shard, progress)
             Worker(plan, writer, progress, retry=retry and workers == 1).run()
-        apply_verdicts(writer, plan.series, recipe.series.accept)
-    writer.tidy()
-    measured = compute(recipe.store, rows, console)
-    write_phases(recipe.store, recipe.phases)
+    measured: tuple[str, ...] = ()
+    if shard is None:
+        if missing:
+            apply_verdicts(writer, whole.series, recipe.series.accept)
+        writer.tidy()
+        measured = conclude(recipe.store, rows, recipe.phases, console)
     after = set(missing) & set(missing_checkpoints(plan, writer, retry=True))
-    return Outcome(recipe.store, len(missing) - len(after), measured, failures(writer))
+    mine = {c.label for c in plan.series.checkpoints}
+    failed = {k: v for k, v in failures(writer).items() if shard is None or k in mine}
+    return Outcome(recipe.store, len(missing) - len(after), measured, failed)
+
+
+def conclude(path: Path, rows: list[Row], phases: PhasesTable, console: Console) -> tuple[str, ...]:
+    """Measures and phases, by one process at a time: who waited finds them current."""
+    open_store(path)  # what is no store is refused before a lease lies beside it
+    with StoreWriter(path).claim("measures").wait(poll=0.5):
+        measured = compute(path, rows, console)
+        write_phases(path, phases)
+    return measured
 
 
 def fetch_all(recipe: Recipe, console: Console) -> dict[str, str]:
@@ -183,12 +206,12 @@ def series_table_of(tree: xr.DataTree) -> SeriesTable:
     InputError
         If the store does not have it.
     """
-    kept = tree.attrs.get("series")
-    if not isinstance(kept, str):
+    try:
+        return SeriesTable.model_validate_json(str(tree.attrs.get("series", "")))
+    except ValidationError:
         raise InputError(
             f"{tree.attrs['path']}: does not say its series; verify its recipe instead"
-        )
-    return SeriesTable.model_validate_json(kept)
+        ) from None
 
 
 def prepare(plan: Plan, writer: StoreWriter) -> None:
@@ -231,12 +254,12 @@ def missing_checkpoints(plan: Plan, writer: StoreWriter, *, retry: bool = False)
 
 def failures(writer: StoreWriter) -> dict[str, str]:
     """Checkpoints with a failed cell, and the first reason."""
-    status, errors = writer.cells("status"), writer.cells("error")
+    labels, products = writer.labels(), np.array(writer.products())
+    status = writer.cells("status")
     found = {}
-    for row, label in enumerate(writer.labels()):
-        reasons = [str(e) for e in errors[row][status[row] == FAILED]]
-        if reasons:
-            found[label] = reasons[0]
+    for row in np.flatnonzero((status == FAILED).any(axis=1)):
+        first = str(products[status[row] == FAILED][0])
+        found[labels[row]] = str(writer.row("error", labels[row], [first])[first])
     return found
 
 
@@ -278,7 +301,11 @@ def compute(path: Path, rows: list[Row], console: Console) -> tuple[str, ...]:
 
 
 def _capture_together(
-    plan: Plan, workers: int, retry: bool, progress: Callable[[Event], None]
+    plan: Plan,
+    workers: int,
+    retry: bool,
+    shard: Shard | None,
+    progress: Callable[[Event], None],
 ) -> None:
     """Run the claim loop in several processes; what a dead one leaves, the caller finishes."""
     context = multiprocessing.get_context("spawn")
@@ -287,7 +314,7 @@ def _capture_together(
     processes = [
         context.Process(
             target=_work,
-            args=(plan.recipe, retry, threads, workers, os.getpid(), events),
+            args=(plan.recipe, retry, shard, threads, workers, os.getpid(), events),
             daemon=True,
         )
         for _ in range(workers)
@@ -311,12 +338,19 @@ def _capture_together(
 
 
 def _work(
-    recipe: Recipe, retry: bool, threads: int, workers: int, parent: int, events: Any
+    recipe: Recipe,
+    retry: bool,
+    shard: Shard | None,
+    threads: int,
+    workers: int,
+    parent: int,
+    events: Any,
 ) -> None:
     torch.set_num_threads(threads)
     threadpool_limits(threads)
     try:
         plan = make_plan(recipe)
+        plan = shard.part(plan) if shard else plan
         writer = StoreWriter(recipe.store)
         Worker(plan, writer, events.put, retry, parent, companions=workers).run()
     except PhasescopeError as error:

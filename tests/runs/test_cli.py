@@ -188,6 +188,19 @@ def test_a_backend_that_cannot_is_refused_before_anything_runs(
     assert not recipe.with_name("tiny.zarr").exists()
 
 
+def test_shards_from_the_command_line(
+    cli: Callable[..., tuple[int, str, str]], write_recipe: Write
+) -> None:
+    recipe = write_recipe(capture='products = ["tokens"]')
+    for wrong in ("0/2", "3/2", "2", "/"):
+        one_line(cli("run", recipe, "--shard", wrong), "--shard", wrong, "from 1 to n")
+    assert not recipe.with_name("tiny.zarr").exists()
+    code, out, _ = cli("run", recipe, "--shard", "1/3", "--workers", 2)
+    assert code == 0
+    assert "2 checkpoints captured, 0 measures" in out
+    assert "shard 1/3" in out
+
+
 def test_stores_that_are_none_are_one_line(
     cli: Callable[..., tuple[int, str, str]], write_recipe: Write, tmp_path: Path
 ) -> None:

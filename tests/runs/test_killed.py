@@ -25,11 +25,10 @@ Write = Callable[..., Path]
 KILLS = 20
 
 
-def start(recipe: Path, workers: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "runs.cli", "run", str(recipe), "--workers", str(workers)]
+def start(recipe: Path, workers: int, *more: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
     code = "from runs.cli import main; main()"
-    command = [sys.executable, "-c", code, *command[3:]]
+    command = [sys.executable, "-c", code, "run", str(recipe), "--workers", str(workers), *more]
     return subprocess.Popen(
         command,
         env=environment,
