@@ -73,7 +73,8 @@ def fake_plan(store: Path, checkpoints: int) -> Plan:
     series = tuple(Checkpoint(Path(f"step{i}"), i, i) for i in range(checkpoints))
     keys = ("architecture", "dtype", "block", "inputs probe")
     identity = dict.fromkeys(keys, "fake")
-    plan = Plan(recipe, Series("fake", series, Path("nowhere")), SHAPE, {"probe": spec}, identity)
+    whole = Series("fake", series, Path("nowhere"))
+    plan = Plan(recipe, whole, SHAPE, {"probe": spec}, identity, whole)
     identity |= {f"product {label}": "fake" for label in plan.layouts}
     return plan
 

@@ -217,7 +217,7 @@ class Worker:
         self._same_weights(checkpoint, path, found.digest)
         gate.remember(self.writer, checkpoint, found)
         accept = self.plan.recipe.series.accept
-        reason = gate.verdicts(self.writer, self.plan.series, accept).get(checkpoint.label)
+        reason = gate.verdicts(self.writer, self.plan.whole, accept).get(checkpoint.label)
         if reason is not None:
             raise CheckpointError(reason)
         return found.digest

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from pydantic import ValidationError
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 

@@ -37,6 +37,8 @@ class Plan:
         By set.
     identity : dict of str to str
         What must agree with a store for its cells to be of one kind.
+    whole : Series
+        All checkpoints that belong together, where `series` is a shard of them.
     """
 
     recipe: Recipe
@@ -44,6 +46,7 @@ class Plan:
     shape: ModelShape
     specs: dict[str, Spec]
     identity: dict[str, str]
+    whole: Series
 
     @cached_property
     def layouts(self) -> dict[str, dict[str, ArraySpec]]:
@@ -134,7 +137,8 @@ def make_plan(recipe: Recipe) -> Plan:
         )
         for name, inputs in sets.items()
     }
-    return Plan(recipe, series, shape, specs, _identity(specs, tokenizer_digest(tokenizer), shape))
+    identity = _identity(specs, tokenizer_digest(tokenizer), shape)
+    return Plan(recipe, series, shape, specs, identity, series)
 
 
 def make_series(table: SeriesTable) -> Series:
