@@ -21,6 +21,7 @@ from runs.jobs import execute
 from runs.published import published
 from runs.recipe import SeriesTable, load_recipe
 from runs.series import local
+from runs.shards import Shard
 from runs.store import open_store
 from runs.verify import verify_series
 from runs.writing import DONE, FAILED
@@ -116,6 +117,19 @@ def test_a_twin_found_late_changes_status_and_not_data(
     np.testing.assert_array_equal(
         hidden.sel(checkpoint="main/step4"), hidden.sel(checkpoint="main/step128")
     )
+
+
+def test_shards_are_judged_together(write_recipe: Write, cache: Path) -> None:
+    """Step 4 is in another shard than the final checkpoint whose weights it holds."""
+    recipe = load_recipe(hub_recipe(write_recipe, cache, "steps = [0, 2, 4, 8, 128]"))
+    execute(recipe, shard=Shard(1, 2))  # steps 0, 4, 128
+    execute(recipe, shard=Shard(2, 2))
+    assert list(execute(recipe).failed) == ["main/step4"]
+    alone = load_recipe(hub_recipe(write_recipe, cache, "steps = [0, 4, 8, 128]", name="b.toml"))
+    shutil.rmtree(alone.store)
+    assert execute(alone, shard=Shard(1, 2)).failed == {}  # steps 0, 8
+    assert execute(alone, shard=Shard(2, 2)).captured == 2  # step 4 first: its twin is not known
+    assert list(execute(alone).failed) == ["main/step4"]
 
 
 def test_a_hub_out_of_reach_is_one_line_after_what_is_here(
