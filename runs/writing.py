@@ -23,7 +23,7 @@ from runs.errors import InputError
 from runs.leases import STALE_AFTER, Lease, folder_clock, sweep
 from runs.products.base import Arrays, ArraySpec, Spec
 
-SCHEMA = 1
+SCHEMA = 2
 MISSING, DONE, FAILED = 0, 1, 2
 _LISTED = 4096  # checkpoints a chunk of the small descriptive arrays
 _DESCRIPTIONS = ("checkpoint", "step", "tokens", "branch", "revision")
