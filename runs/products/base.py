@@ -35,8 +35,8 @@ class ArraySpec:
         Each chunk is written whole, by one writer.
     attrs : dict
         Units and meaning.
-    stored : int or None
-        Numbers that are ever written, where some chunks stay empty.
+    written : int or None
+        Bytes of the chunks that are ever written, if some keep the fill value.
     """
 
     dims: tuple[str, ...]
@@ -45,13 +45,14 @@ class ArraySpec:
     fill: float
     chunks: tuple[int, ...]
     attrs: Mapping[str, str] = field(default_factory=dict)
-    stored: int | None = None
+    written: int | None = None
 
     @property
     def bytes(self) -> int:
-        """Bytes of one checkpoint."""
-        count = int(np.prod(self.shape, dtype=np.int64)) if self.stored is None else self.stored
-        return count * np.dtype(self.dtype).itemsize
+        """Bytes of one checkpoint on disk, before compression."""
+        if self.written is not None:
+            return self.written
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)

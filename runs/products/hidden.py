@@ -13,6 +13,7 @@ from runs.products.base import Arrays, ArraySpec, Batch, HiddenOnly, Spec, layer
 from runs.recipe import CaptureTable
 
 _CHUNK_BYTES = 64 << 20
+_FEWEST_ROWS = 256
 _FLOAT16_SAFE = 6e4
 
 
@@ -26,13 +27,12 @@ class Hidden:
         return capture.hidden.model_dump()
 
     def layout(self, spec: Spec) -> dict[str, ArraySpec]:
-        """One array; a chunk is one layer's points, at most 64 MB."""
+        """One array; a chunk is one layer's points, at most 64 MB and as many as other layers keep."""
         points, width = len(spec.points), spec.shape.width
         dtype = spec.capture.hidden.dtype
-        kept = _kept(spec)
-        # A chunk ends where most layers do, so that nothing is written of points they do not keep.
-        rows = min(points, int(kept[0]), _CHUNK_BYTES // (width * np.dtype(dtype).itemsize))
-        rows = max(1, rows)
+        row_bytes, kept = width * np.dtype(dtype).itemsize, _kept(spec)
+        # More rows than most layers keep would be NaN on disk; a chunk of nothing else is not written.
+        rows = max(1, min(points, max(min(kept), _FEWEST_ROWS), _CHUNK_BYTES // row_bytes))
         return {
             "hidden": ArraySpec(
                 ("layer", "point", "feature"),
@@ -41,7 +41,7 @@ class Hidden:
                 float("nan"),
                 (1, rows, width),
                 {"long_name": "hidden state"},
-                int(sum(-(-int(n) // rows) * rows for n in kept)) * width,
+                written=sum(-(-int(count) // rows) for count in kept) * rows * row_bytes,
             )
         }
 

@@ -44,7 +44,7 @@ def fresh(path: Path) -> StoreWriter:
 
 
 def write_mine(index: int, folder: Path, barrier: Any) -> None:
-    """Each repetition: wait for the others, then write one's own cells; the last one grows the axis."""
+    """Each repetition: wait for the others, write one's own cells; the last process grows the axis."""
     for repetition in range(REPETITIONS):
         barrier.wait()
         writer = StoreWriter(folder / f"{repetition}.zarr")
