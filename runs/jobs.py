@@ -137,7 +137,8 @@ def execute(
 
 def conclude(path: Path, rows: list[Row], phases: PhasesTable, console: Console) -> tuple[str, ...]:
     """Measures and phases, by one process at a time: who waited finds them current."""
-    open_store(path)  # what is no store is refused before a lease lies beside it
+    if not (path / "zarr.json").is_file():
+        open_store(path)  # refuses it, before a lease lies beside what is no store
     with StoreWriter(path).claim("measures").wait(poll=0.5):
         measured = compute(path, rows, console)
         write_phases(path, phases)

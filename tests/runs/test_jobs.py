@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +17,10 @@ import runs.claims
 from runs.errors import InputError
 from runs.jobs import execute
 from runs.measures import measure
+from runs.products.base import Arrays
 from runs.recipe import load_recipe
 from runs.store import open_store
-from runs.writing import DONE, FAILED
+from runs.writing import DONE, FAILED, StoreWriter
 from tests.runs.conftest import STEPS, save_step, sets_digest
 
 Write = Callable[..., Path]
@@ -266,7 +268,12 @@ def test_a_lease_lost_meanwhile_is_not_turned_into_done(
     recipe = load_recipe(write_recipe(steps="steps = [0]"))
     leases = recipe.store.with_name(recipe.store.name + ".leases")
     statuses: list[int] = []
-    real = runs.claims.capture_set
+    written: list[tuple[int, str]] = []
+    real, write = runs.claims.capture_set, StoreWriter.write
+
+    def spy(self: StoreWriter, label: str, checkpoint: str, arrays: Arrays) -> None:
+        written.append((len(statuses), label))
+        write(self, label, checkpoint, arrays)
 
     def taken_over(*arguments: object, **options: object) -> None:
         real(*arguments, **options)  # type: ignore[arg-type]
@@ -277,10 +284,44 @@ def test_a_lease_lost_meanwhile_is_not_turned_into_done(
                 lease.write_text(json.dumps(other))
 
     monkeypatch.setattr(runs.claims, "capture_set", taken_over)
+    monkeypatch.setattr(StoreWriter, "write", spy)
     assert execute(recipe).captured == 1
     assert statuses == [0, 0]  # the first capture was not marked as done
+    # … nor written: those chunks have another writer by then.
+    names = ("hidden", "moments", "attention", "tokens")
+    assert written == [(2, f"speeches/{name}") for name in names]
     assert (open_store(recipe.store)["checkpoints"]["status"] == DONE).all()
     assert list(leases.iterdir()) == []
+
+
+def test_the_loop_reads_the_cells_it_is_at_and_never_the_table(
+    write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file a cell: reading all of them before every claim is quadratic in the checkpoints."""
+    reads: list[str] = []
+    inside: list[bool] = []
+    cells, row, loop = StoreWriter.cells, StoreWriter.row, runs.claims.Worker.run
+
+    def spy_cells(self: StoreWriter, name: str) -> object:
+        assert not inside, f"the loop read all of {name}"
+        return cells(self, name)
+
+    def spy_row(self: StoreWriter, name: str, checkpoint: str, products: list[str]) -> object:
+        reads.extend([checkpoint] if name == "status" else [])
+        return row(self, name, checkpoint, products)
+
+    def spy_loop(self: runs.claims.Worker) -> None:
+        inside.append(True)
+        loop(self)
+        inside.clear()
+
+    monkeypatch.setattr(StoreWriter, "cells", spy_cells)
+    monkeypatch.setattr(StoreWriter, "row", spy_row)
+    monkeypatch.setattr(runs.claims.Worker, "run", spy_loop)
+    recipe = load_recipe(write_recipe(capture='products = ["tokens"]'))
+    assert execute(recipe).captured == len(STEPS)
+    # Before the claim, after it, and after the work.
+    assert Counter(reads) == {f"main/step{s}": 3 for s in STEPS}
 
 
 @pytest.mark.slow
