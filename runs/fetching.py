@@ -51,11 +51,12 @@ class Fetcher:
         """Begin to fetch the next ones in the background."""
         if not self.table.prefetch or self.table.kind in ("local", "gguf"):
             return
-        wanted = [c for c in upcoming if c.label not in self._queue and here(c) is None]
-        room = self.table.prefetch - len(self._queue)
-        for checkpoint in wanted[: max(room, 0)]:
-            self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="fetch")
-            self._queue[checkpoint.label] = self._pool.submit(self._fetch, checkpoint)
+        for checkpoint in upcoming:
+            if len(self._queue) >= self.table.prefetch:
+                return
+            if checkpoint.label not in self._queue and here(checkpoint) is None:
+                self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="fetch")
+                self._queue[checkpoint.label] = self._pool.submit(self._fetch, checkpoint)
 
     def finished(self, checkpoint: Checkpoint) -> None:
         """Say that a checkpoint's files are needed no more."""

@@ -127,7 +127,7 @@ def show_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
     """One row a checkpoint that is not what its label says, and a count of the rest."""
     bad = [verdict for verdict in verdicts if not verdict.good]
     if bad:
-        table = Table(Column("checkpoint", no_wrap=True), "what is wrong")
+        table = Table(Column("checkpoint", no_wrap=True), Column("what is wrong", overflow="fold"))
         for verdict in bad:
             table.add_row(verdict.checkpoint.label, verdict.reason)
         console.print(table)
