@@ -19,6 +19,7 @@ from figures.style import Theme
 Array = npt.NDArray[np.float64]
 
 _ZERO_SHARE = 0.045  # width of the axes of step 0, as a share of the log axis
+_STRIP, _NAMED_STRIP = 0.94, 0.62  # height of a strip of phases, as a share of its row
 CHARACTER = 0.066  # inches; mean width of a character of 8-point DejaVu Sans
 
 
@@ -146,18 +147,20 @@ def step_ticks(panel: Panel, steps: Array, tokens: Array, *, label: str = "step"
         panel.zero.secondary_xaxis("top").set_xticks([0], ["0"])
 
 
-def draw_curve(panel: Panel, data: xr.Dataset, *, colour: str, label: str) -> None:
+def draw_curve(panel: Panel, data: xr.Dataset, style: Mapping[str, Any], label: str) -> None:
     """One branch of one measure with its interval; step 0 stands alone left of the break.
 
     Parameters
     ----------
     data : `value` and, where there is an interval, `lower` and `upper`, with `tokens`, all
         (checkpoint). NaN leaves a gap.
+    style : colour, line style and marker, as `plot` takes them.
     """
     tokens = data["tokens"].values.astype(float)
     value = data["value"].values.astype(float)
     seen = tokens > 0
-    panel.log.plot(tokens[seen], value[seen], "o-", color=colour, label=label)
+    colour = str(style["color"])
+    panel.log.plot(tokens[seen], value[seen], **{**style, "label": label})
     banded = {"lower", "upper"} <= set(data.data_vars)
     if banded:
         lower, upper = (data[name].values.astype(float) for name in ("lower", "upper"))
@@ -167,7 +170,8 @@ def draw_curve(panel: Panel, data: xr.Dataset, *, colour: str, label: str) -> No
     if panel.zero is None or seen.all():
         return
     start = value[~seen]
-    panel.zero.plot(np.zeros(start.size), start, "o", color=colour, label=label, markersize=4)
+    alone = {**style, "linestyle": "none", "markersize": 4, "label": label}
+    panel.zero.plot(np.zeros(start.size), start, **alone)
     if banded:
         panel.zero.vlines(
             np.zeros(start.size), lower[~seen], upper[~seen], color=colour, linewidth=1.2
@@ -192,22 +196,32 @@ def draw_boundaries(axes: Axes, phases: xr.Dataset, colour: str) -> None:
 
 
 def phase_ribbon(
-    panel: Panel, phases: Mapping[str, xr.Dataset], colours: Mapping[str, str], theme: Theme
+    panel: Panel,
+    phases: Mapping[str, xr.Dataset],
+    colours: Mapping[str, str],
+    theme: Theme,
+    *,
+    above: bool = False,
 ) -> list[str]:
     """Name the segments of each branch in a strip, with each boundary's interval below.
+
+    Parameters
+    ----------
+    above : whether a branch's name stands above its strip: room for long ones.
 
     Returns
     -------
     The phases whose name did not fit in its segment, for a legend.
     """
     unnamed: dict[str, None] = {}
+    tall = _NAMED_STRIP if above else _STRIP
     low, high = panel.log.get_xlim()
     inches = panel.log.get_position().width * panel.log.figure.get_figure(root=True).get_figwidth()
     for row, (branch, data) in zip(reversed(range(len(phases))), phases.items(), strict=True):
         for start, end, label in _segments(data):
             start = max(start, low)
             panel.log.fill_between(
-                [start, end], row, row + 0.94, color=theme.phase(label), linewidth=0,
+                [start, end], row, row + tall, color=theme.phase(label), linewidth=0,
                 alpha=2 * theme.phase_alpha, label=f"_{branch}/{label}",
             )  # fmt: skip
             room = inches * np.log(end / start) / np.log(high / low)
@@ -215,10 +229,12 @@ def phase_ribbon(
             if not name:
                 unnamed[label] = None
             panel.log.text(
-                float(np.sqrt(start * end)), row + 0.58, name, ha="center",
+                float(np.sqrt(start * end)), row + 0.58 * (tall / _STRIP), name, ha="center",
                 va="center_baseline", fontsize=8, linespacing=0.95,
             )  # fmt: skip
-        _boundary_intervals(panel.log, data, row + 0.14, colours[branch])
+        _boundary_intervals(panel.log, data, row + 0.14 * (tall / _STRIP), colours[branch])
+        if above:
+            _row_name(panel.log, branch, row + (1 + tall) / 2 - 0.03, inches, colours[branch])
     panel.log.set_ylim(0, len(phases))
     for axes in panel.all:
         axes.grid(False)
@@ -226,11 +242,30 @@ def phase_ribbon(
         axes.tick_params(left=False, bottom=False, labelleft=False, which="both")
         for stroke in axes.lines:
             stroke.set_visible(stroke.get_label() != "_stroke")
-    if len(phases) > 1:
+    if len(phases) > 1 and not above:
         names = list(phases)[::-1]
         panel.left.set_yticks([row + 0.5 for row in range(len(names))], names)
         panel.left.tick_params(labelleft=True)
     return list(unnamed)
+
+
+def _row_name(axes: Axes, name: str, height: float, inches: float, colour: str) -> None:
+    """Write a name above a strip, behind a square of its line's colour."""
+    across = axes.get_yaxis_transform()
+    axes.plot([0.04 / inches], [height], "s", color=colour, transform=across, markersize=6)
+    axes.text(
+        0.14 / inches, height, shortened(name, inches - 0.2), transform=across, fontsize=8,
+        va="center_baseline",
+    )  # fmt: skip
+
+
+def shortened(name: str, inches: float, *, size: float = 8) -> str:
+    """Return the name, its middle left out where it is wider than `inches` at this size in points."""
+    room = max(int(inches / (CHARACTER * size / 8)), 5)
+    if len(name) <= room:
+        return name
+    end = (room - 1) // 2
+    return f"{name[: room - 1 - end].rstrip()}…{name[-end:].lstrip()}"
 
 
 def _boundary_intervals(axes: Axes, phases: xr.Dataset, height: float, colour: str) -> None:

@@ -63,7 +63,7 @@ FIGURES: dict[str, FigureRow] = {
                 " axis; step 0 left of the break). Bands: {level} intervals ({interval}); they show"
                 " probe noise of one training run, not the spread between seeds. Shading:"
                 " segments of the fit; diamonds with bars: boundaries and their intervals."
-                " Inputs: {inputs}."
+                " {notes}Inputs: {inputs}."
             ),
             optional=(("loss", "surprisal"),),
         ),
@@ -77,7 +77,7 @@ FIGURES: dict[str, FigureRow] = {
             caption=(
                 "{panels} of every layer at every checkpoint; the"
                 " layer after the final norm is set apart. Cells reach halfway to the"
-                " neighbouring checkpoints; a cell left empty has no number. Inputs: {inputs}."
+                " neighbouring checkpoints; a cell left empty has no number. {notes}Inputs: {inputs}."
             ),
         ),
         FigureRow(

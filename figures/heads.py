@@ -17,7 +17,7 @@ from matplotlib.gridspec import GridSpec, GridSpecFromSubplotSpec, SubplotSpec
 from matplotlib.ticker import MaxNLocator
 
 from figures import axes as shared
-from figures.select import Material, by_branch, checkpoint_names
+from figures.select import Material, by_branch, checkpoint_names, is_study
 from figures.style import WIDTH, Theme
 
 _MAPS = 6
@@ -68,40 +68,64 @@ def draw_heads(
     data = material.measures["head_entropy"][["value"]].compute()
     data = data.assign(value=data["value"].transpose("checkpoint", "block", "head"))
     data = data.assign(block_mean=data["value"].mean("head", skipna=False))
-    ceiling = uniform_entropy(material.measures["head_entropy"].attrs)
+    attrs = material.measures["head_entropy"].attrs
+    study = is_study(data)
     parts = list(by_branch(data))
+    ceilings = [uniform_entropy(attrs, part) for _, part in parts]
     chosen = [_chosen(part, steps, branch) for branch, part in parts]
     curved = [int((part["tokens"].values > 0).sum()) > 1 for _, part in parts]
     finite = data["value"].values[np.isfinite(data["value"].values)]
     if finite.size == 0:
         raise ValueError("head_entropy is NaN at every checkpoint; there is nothing to draw")
-    norm = Normalize(0, max(float(finite.max()), ceiling or 0.0))
-    unit = str(material.measures["head_entropy"].attrs.get("unit", ""))
-    figure, specs = _layout(parts, chosen, curved)
+    # One scale for all, unless models read inputs of different length: then each has its own.
+    own = len(set(ceilings)) > 1
+    highest = [float(part["value"].max() if own else finite.max()) for _, part in parts]
+    tops = zip(highest, ceilings, strict=True)
+    norms = [Normalize(0, max(high, ceiling or 0.0)) for high, ceiling in tops]
+    unit = str(attrs.get("unit", ""))
+    figure, specs = (_study_layout if study else _layout)(parts, chosen, curved)
     for index, (branch, part) in enumerate(parts):
         names = checkpoint_names(part, material.revisions)
         titles = [_title(names[c]) for c in chosen[index]]
-        if len(parts) > 1:
-            titles[0] = f"{branch}: {titles[0]}"
         maps, curves = specs[index]
+        if study:
+            place = maps.get_position(figure)
+            figure.text(
+                place.x0, place.y1 + 0.3 / figure.get_figheight(),
+                shared.shortened(branch, WIDTH - 1.45, size=9.5), fontsize=9.5, weight="bold",
+            )  # fmt: skip
+        elif len(parts) > 1:
+            titles[0] = f"{branch}: {titles[0]}"
         shown = part.isel(checkpoint=chosen[index])
         if len(titles) == 1:
-            bar = _map_alone(figure, maps, shown, norm, theme, titles[0])
+            bar = _map_alone(figure, maps, shown, norms[index], theme, titles[0])
             bar.set_label(f"entropy [{unit}]" if unit not in ("", "1") else "entropy")
         else:
-            _maps(figure, maps, shown, norm, theme, titles)
+            _maps(figure, maps, shown, norms[index], theme, titles)
         if curves is not None:
-            _curves(figure, curves, part, ceiling, entropy_label(unit), theme)
+            _curves(figure, curves, part, ceilings[index], entropy_label(unit), theme)
     picked = [part.isel(checkpoint=c) for (_, part), c in zip(parts, chosen, strict=True)]
     kept = [branch for (branch, _), c in zip(parts, curved, strict=True) if c]
     table = _table(data, picked, kept, unit)
-    table.attrs["panels"] = _SERIES if kept else _ALONE
+    told = _SERIES if kept else _ALONE
+    told += " A model of one checkpoint has its map only." * (
+        study and not all(curved) and any(kept)
+    )
+    table.attrs["panels"] = told + " Each model's colours reach its own uniform attention." * own
     return figure, table
 
 
-def uniform_entropy(attrs: Mapping[Any, Any]) -> float | None:
-    """Return ln(T!)/T, the mean of ln(visible) over the rows of a causal mask, if T is known."""
+def uniform_entropy(attrs: Mapping[Any, Any], part: xr.Dataset | None = None) -> float | None:
+    """Return ln(T!)/T, the mean of ln(visible) over the rows of a causal mask, if T is known.
+
+    Parameters
+    ----------
+    attrs : of the measure; `length` is T.
+    part : one line of a study, whose models differ in T: its coordinate `length`, 0 if not known.
+    """
     length = attrs.get("length")
+    if part is not None and "length" in part.coords:
+        length = int(part["length"].values.max()) or None
     if not isinstance(length, (int, float, np.integer)) or attrs.get("unit") != "nats":
         return None
     return lgamma(float(length) + 1) / float(length)
@@ -151,6 +175,31 @@ def _layout(
     )  # fmt: skip
     rows = iter(grid[row] for row in range(len(heights)))
     return figure, [(next(rows), next(rows) if curves else None) for curves in curved]
+
+
+def _study_layout(
+    parts: Sequence[tuple[str, xr.Dataset]], chosen: Sequence[np.ndarray], curved: Sequence[bool]
+) -> tuple[Figure, list[tuple[SubplotSpec, SubplotSpec | None]]]:
+    """Return the figure and each line's places: under its name maps as high as its model is deep."""
+    heights: list[float] = []
+    for (_, part), places, curves in zip(parts, chosen, curved, strict=True):
+        cells = _cell(part.sizes) * part.sizes["head"]
+        alone, together = np.clip(cells, 0.4, 4.5), np.clip(0.16 * part.sizes["block"], 0.75, 2.6)
+        # Space for the names above; for ticks, labels and steps between; for ticks and labels below.
+        heights += [0.5, float(alone if len(places) == 1 else together)]
+        heights += [0.95, 2.0, 0.55] if curves else [0.55]
+    tall = sum(heights)
+    figure = Figure(figsize=(WIDTH, tall))
+    grid = GridSpec(
+        len(heights), 1, figure, height_ratios=heights, left=0.6 / WIDTH,
+        right=1 - 0.85 / WIDTH, bottom=0, top=1, hspace=0,
+    )  # fmt: skip
+    specs: list[tuple[SubplotSpec, SubplotSpec | None]] = []
+    row = 1
+    for curves in curved:
+        specs.append((grid[row], grid[row + 2] if curves else None))
+        row += 5 if curves else 3
+    return figure, specs
 
 
 def _cell(sizes: Mapping[Any, int]) -> float:
@@ -279,7 +328,9 @@ def _curves(
     mark_uniform(panel.all, ceiling, theme)
     panel.left.set_ylabel(name)
     low, high = panel.log.get_ylim()
-    panel.log.set_ylim(min(0.0, low), high + 0.08 * (high - low))
+    # Room for the words above the dashed line, also where all heads are close to it.
+    least = 1.07 * (ceiling or 0.0) if is_study(part) else high
+    panel.log.set_ylim(min(0.0, low), max(high + 0.08 * (high - low), least))
     shared.token_axis([panel], tokens)
     shared.step_ticks(panel, part["step"].values.astype(float), tokens)
     _block_bar(figure, panel, blocks, theme)

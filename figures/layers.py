@@ -14,11 +14,13 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from figures import axes as shared
+from figures.lines import step_axis_of
 from figures.select import (
     Material,
     branches,
     by_branch,
     has_numbers,
+    is_study,
     layer_names,
     merge_tables,
     require_series,
@@ -27,6 +29,7 @@ from figures.style import WIDTH, Theme
 
 _LABELS = {"rankme": "RankMe", "alpha_req": "α-ReQ"}
 _PANELS = {"rankme": "RankMe (logarithmic colours)", "alpha_req": "α-ReQ"}
+_TITLE = 0.32  # inches above a map of a study for its model's name
 _GAP = 0.4  # rows between the last block and the layer after the final norm
 
 
@@ -60,33 +63,73 @@ def draw_layers(material: Material, theme: Theme) -> tuple[Figure, xr.Dataset]:
     if not shown:
         raise ValueError("rankme and alpha_req are NaN everywhere; there is nothing to draw")
     main = next(iter(shown.values()))
+    study = is_study(main)
+    shown, absent = _with_curves(shown) if study else (shown, [])
     rows = [(name, branch) for name, data in shown.items() for branch in branches(data)]
-    count = layer_names(main)
-    height = float(np.clip(0.19 * len(count) + 0.25, 1.25, 4.5))
-    tall = height * len(rows) * 1.2 + 1.0
+    heights = _heights(shown, rows)
+    # The name of a model stands above its map; that of a branch beside it.
+    tall = sum(heights) + _TITLE * len(rows) + 1.15 if study else sum(heights) * 1.2 + 1.0
+    gap = _TITLE / float(np.mean(heights)) if study else 0.12
     figure = Figure(figsize=(WIDTH, tall))
     grid = GridSpec(
         1, 1, figure, left=0.95 / WIDTH, right=1 - 1.0 / WIDTH,
-        bottom=0.5 / tall, top=1 - 0.55 / tall,
+        bottom=0.5 / tall, top=1 - (0.85 if study else 0.55) / tall,
     )  # fmt: skip
     tokens = np.concatenate([data["tokens"].values for data in shown.values()]).astype(float)
     panels = shared.stacked_panels(
-        figure, grid[0], [height] * len(rows), zero=bool((tokens == 0).any()), gap=0.12
+        figure, grid[0], heights, zero=bool((tokens == 0).any()), gap=gap
     )
     norms = {name: _norm(name, data["value"].values) for name, data in shown.items()}
     for panel, (name, branch) in zip(panels, rows, strict=True):
         part = dict(by_branch(shown[name]))[branch]
         _map(panel, part, norms[name], theme)
-        panel.left.set_ylabel(f"layer ({branch})" if len(rows) > len(shown) else "layer")
+        beside = len(rows) > len(shown) and not study
+        panel.left.set_ylabel(f"layer ({branch})" if beside else "layer")
+        if study:
+            _title(figure, panel, branch, above=0.52 if panel is panels[0] else 0.08)
     shared.token_axis(panels, tokens)
-    first_branch, first = next(by_branch(main))
-    label = "step" if len(rows) == len(shown) else f"step ({first_branch})"
+    label, first = step_axis_of(next(iter(shown.values())))
     steps, seen = (first[name].values.astype(float) for name in ("step", "tokens"))
     shared.step_ticks(panels[0], steps, seen, label=label)
     _colour_bars(figure, panels, rows, norms, theme)
     table = _table(shown)
     table.attrs["panels"] = " and ".join(_PANELS[name] for name in shown)
+    table.attrs["notes"] = (
+        f"Without {', '.join(absent)}: one checkpoint has no course. " if absent else ""
+    )
     return figure, table
+
+
+def _title(figure: Figure, panel: shared.Panel, name: str, *, above: float) -> None:
+    """Write a model's name some inches above its map; above the steps, where they are."""
+    place = panel.left.get_position()
+    figure.text(
+        place.x0, place.y1 + above / figure.get_figheight(),
+        shared.shortened(name, WIDTH - 1.95, size=9), fontsize=9,
+    )  # fmt: skip
+
+
+def _with_curves(shown: Mapping[str, xr.Dataset]) -> tuple[dict[str, xr.Dataset], list[str]]:
+    """Keep the lines of a study that go through training, and name the others."""
+    absent: dict[str, None] = {}
+    kept = {}
+    for name, data in shown.items():
+        short = [line for line, part in by_branch(data) if (part["tokens"].values > 0).sum() < 2]
+        absent |= dict.fromkeys(short)
+        known = data.isel(checkpoint=~np.isin(data["line"].values.astype(str), short))
+        if has_numbers(known["value"]):
+            kept[name] = known
+    return kept, list(absent)
+
+
+def _heights(shown: Mapping[str, xr.Dataset], rows: list[tuple[str, str]]) -> list[float]:
+    """Inches of each map, by the number of its layers."""
+    counts = {
+        (name, line): part.sizes["layer"]
+        for name, data in shown.items()
+        for line, part in by_branch(data)
+    }
+    return [float(np.clip(0.19 * counts[row] + 0.25, 1.25, 4.5)) for row in rows]
 
 
 def _norm(name: str, values: np.ndarray) -> Normalize:

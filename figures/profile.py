@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from figures.axes import CHARACTER, short_number
 from figures.heads import entropy_label, mark_uniform, uniform_entropy
+from figures.lines import Look, key, legend_rows, line_legend, line_looks
 from figures.select import (
     Material,
-    branches,
     by_branch,
     checkpoint_names,
     has_numbers,
+    is_study,
     layer_names,
     merge_tables,
+    own_part,
 )
 from figures.style import WIDTH, Theme
 
@@ -35,6 +37,8 @@ _PANELS = {
 _UNIFORM = (
     "The dashed line is uniform attention under a causal mask, ln(T!)/T at the input length T. "
 )
+_FINAL = 1.13  # where the layer after the final norm stands on an axis of relative depth
+_NARROW = 0.08  # of the distance between points on that axis to that on an axis of layers
 _LEFT, _RIGHT = 0.62, 0.12  # inches
 _LOG_FROM = 6.0  # highest / lowest number from which the ticks of a log axis are 1, 2, 5
 
@@ -67,25 +71,42 @@ def draw_profile(
     """
     names = _chosen(material, step)
     shown = _shown(material, names)
-    depths, labels = _depths(shown)
-    colours = _colours(material, shown, theme)
+    relative = _differ_in_depth(shown["rankme"])
+    depths, labels = _relative_depths() if relative else _depths(shown)
+    looks = _looks(material, shown, theme)
     asides = np.linspace(-0.12, 0.12, len(names)) if len(names) > 1 else np.zeros(1)
-    figure, panels = _layout(shown, rows=len(names) > 1)
+    study = is_study(shown["rankme"])
+    rows = legend_rows(list(names.values()))[1] if study else 1
+    below = 0.5 + (0.24 + 0.19 * (rows - 1)) * (len(names) > 1)
+    figure, panels = _layout(shown, below)
     for name, data in shown.items():
         axes = panels[name]
-        for (label, colour), aside in zip(colours.items(), asides, strict=True):
+        for (label, look), aside in zip(looks.items(), asides, strict=True):
             there = data.isel(checkpoint=data["checkpoint"].values.astype(str) == label)
             if there.sizes["checkpoint"] == 0:
                 continue
-            part = there.isel(checkpoint=0)
+            part = (own_part(there) if is_study(there) else there).isel(checkpoint=0)
+            if not has_numbers(part["value"]):
+                continue
             if name == "head_entropy":
-                _heads(axes, part, aside, colour)
+                places = part["block_depth" if relative else "block"].values.astype(float)
+                _heads(axes, part, places, aside * (_NARROW if relative else 1), look)
             else:
-                _layers(axes, part, depths, aside, colour)
+                places = _places(part, depths, relative=relative)
+                _layers(axes, part, places, aside * (_NARROW if relative else 1), look)
         axes.set_ylabel(_label(name, data))
     _value_axes(shown, panels, theme)
-    _depth_axis(panels, depths, labels, theme)
-    _name(figure, panels, names, colours)
+    if relative:
+        _relative_axis(panels, labels, theme)
+    else:
+        _depth_axis(panels, labels, theme)
+    if len(names) == 1:
+        panels["rankme"].set_title(next(iter(names.values())))
+    elif study:
+        line_legend(figure, looks, names)
+    else:
+        handles = [key(looks[label], name) for label, name in names.items()]
+        figure.legend(handles=handles, loc="lower center", ncols=min(len(handles), 4))
     table = _table(shown)
     table.attrs = _told(material, shown, names)
     return figure, table
@@ -126,11 +147,33 @@ def _shown(material: Material, names: Mapping[str, str]) -> dict[str, xr.Dataset
     return shown
 
 
-def _colours(material: Material, shown: Mapping[str, xr.Dataset], theme: Theme) -> dict[str, str]:
-    """Checkpoint label to the colour its branch has in every figure."""
-    order = branches(material.measures["rankme"])
-    labels, names = (shown["rankme"][c].values.astype(str) for c in ("checkpoint", "branch"))
-    return {str(b): theme.category(order.index(n)) for b, n in zip(labels, names, strict=True)}
+def _looks(material: Material, shown: Mapping[str, xr.Dataset], theme: Theme) -> dict[str, Look]:
+    """Checkpoint label to the look its branch has in every figure."""
+    known = line_looks([material.measures["rankme"]], theme)
+    labels = {
+        str(label): line
+        for line, part in by_branch(shown["rankme"])
+        for label in part["checkpoint"].values
+    }
+    return {str(c): known[labels[str(c)]] for c in shown["rankme"]["checkpoint"].values}
+
+
+def _differ_in_depth(data: xr.Dataset) -> bool:
+    """Whether these are models of different depth: then only relative depth is common to them."""
+    return is_study(data) and len(np.unique(data["blocks"].values)) > 1
+
+
+def _relative_depths() -> tuple[dict[int, float], dict[float, str]]:
+    quarters = {0.25: "1/4", 0.5: "1/2", 0.75: "3/4"}
+    return {}, {0.0: "embedding", **quarters, 1.0: "last block", _FINAL: "final"}
+
+
+def _places(part: xr.Dataset, depths: Mapping[int, float], *, relative: bool) -> np.ndarray:
+    """Place of each layer on the axis; the layer after the final norm has one for all models."""
+    if relative:
+        own = part["depth"].values.astype(float)
+        return np.where(np.isfinite(own), own, _FINAL)
+    return np.array([depths[int(number)] for number in part["layer"].values])
 
 
 def _depths(shown: Mapping[str, xr.Dataset]) -> tuple[dict[int, float], dict[float, str]]:
@@ -149,9 +192,9 @@ def _depths(shown: Mapping[str, xr.Dataset]) -> tuple[dict[int, float], dict[flo
     return depths, labels
 
 
-def _layout(shown: Mapping[str, xr.Dataset], *, rows: bool) -> tuple[Figure, dict[str, Axes]]:
+def _layout(shown: Mapping[str, xr.Dataset], below: float) -> tuple[Figure, dict[str, Axes]]:
     heights = [_HEIGHTS[name] for name in shown]
-    below, above, gap = 0.5 + 0.24 * rows, 0.3, 0.15
+    above, gap = 0.3, 0.15
     inner = sum(heights) + gap * (len(heights) - 1)
     tall = inner + below + above
     figure = Figure(figsize=(WIDTH, tall))
@@ -166,37 +209,35 @@ def _layout(shown: Mapping[str, xr.Dataset], *, rows: bool) -> tuple[Figure, dic
     return figure, panels
 
 
-def _layers(
-    axes: Axes, part: xr.Dataset, depths: Mapping[int, float], aside: float, colour: str
-) -> None:
+def _layers(axes: Axes, part: xr.Dataset, places: np.ndarray, aside: float, look: Look) -> None:
     """Draw one branch: a line with its band up to the last block, the final layer as a point.
 
     `aside` keeps the points of several branches from hiding one another.
     """
-    layers = [int(number) for number in part["layer"].values]
-    places = np.array([depths[number] for number in layers])
     value = part["value"].values.astype(float)
-    final = len(layers) - (layer_names(part)[-1] == "final")
-    places[final:] += aside
-    axes.plot(places[:final], value[:final], "o-", color=colour, label="value")
-    axes.plot(places[final:], value[final:], "o", color=colour, markersize=4, label="final")
+    final = value.size - (layer_names(part)[-1] == "final")
+    places = places + np.where(np.arange(value.size) < final, 0.0, aside)
+    alone = {**look.style, "linestyle": "none", "markersize": 4}
+    axes.plot(places[:final], value[:final], label="value", **look.style)
+    axes.plot(places[final:], value[final:], label="final", **alone)
     if not {"lower", "upper"} <= set(part.data_vars):
         return
     lower, upper = (part[name].values.astype(float) for name in ("lower", "upper"))
     axes.fill_between(
-        places[:final], lower[:final], upper[:final], color=colour, alpha=0.25, linewidth=0
+        places[:final], lower[:final], upper[:final], color=look.colour, alpha=0.25, linewidth=0
     )
-    axes.vlines(places[final:], lower[final:], upper[final:], color=colour, linewidth=1.4)
+    axes.vlines(places[final:], lower[final:], upper[final:], color=look.colour, linewidth=1.4)
 
 
-def _heads(axes: Axes, part: xr.Dataset, aside: float, colour: str) -> None:
+def _heads(axes: Axes, part: xr.Dataset, places: np.ndarray, aside: float, look: Look) -> None:
     """Draw one branch: a dot a head, and the mean of each block."""
     values = part["value"].transpose("block", "head").values.astype(float)
-    blocks = part["block"].values.astype(float)
+    dots: dict[str, Any] = {"color": look.colour, "alpha": 0.6, "markersize": 3.5, "mew": 0}
+    axes.plot(places + aside, values, look.marker, label="heads", **dots)
     axes.plot(
-        blocks + aside, values, "o", color=colour, alpha=0.6, markersize=3.5, mew=0, label="heads"
-    )
-    axes.plot(blocks, values.mean(axis=1), "-", color=colour, linewidth=2.0, label="mean")
+        places, values.mean(axis=1), linestyle=look.dashes, color=look.colour, linewidth=2.0,
+        label="mean",
+    )  # fmt: skip
 
 
 def _label(name: str, data: xr.Dataset) -> str:
@@ -220,15 +261,33 @@ def _value_axes(shown: Mapping[str, xr.Dataset], panels: Mapping[str, Axes], the
     if "head_entropy" not in panels:
         return
     axes = panels["head_entropy"]
-    mark_uniform([axes], uniform_entropy(shown["head_entropy"].attrs), theme)
+    entropy = shown["head_entropy"]
+    ceilings = {uniform_entropy(entropy.attrs, part) for _, part in by_branch(entropy)}
+    for ceiling in sorted(c for c in ceilings if c is not None):
+        mark_uniform([axes], ceiling, theme)
     low, high = axes.get_ylim()
     axes.set_ylim(min(0.0, low), high + 0.08 * (high - low))
 
 
-def _depth_axis(
-    panels: Mapping[str, Axes], depths: Mapping[int, float], labels: Mapping[float, str],
-    theme: Theme,
-) -> None:  # fmt: skip
+def _relative_axis(panels: Mapping[str, Axes], labels: Mapping[float, str], theme: Theme) -> None:
+    """Name the ends and quarters of the depth that models of different size have in common."""
+    bottom = list(panels.values())[-1]
+    bottom.set_xticks(list(labels), list(labels.values()))
+    bottom.set_xlim(-0.04, _FINAL + 0.05)
+    bottom.set_xlabel("depth: block / number of blocks")
+    for name, axes in panels.items():
+        axes.tick_params(labelbottom=axes is bottom)
+        if name != "head_entropy":
+            _set_apart(axes, (1 + _FINAL) / 2, theme)
+    bottom.figure.align_ylabels(list(panels.values()))
+
+
+def _set_apart(axes: Axes, place: float, theme: Theme) -> None:
+    """Draw the line between the last block and the layer after the final norm."""
+    axes.axvline(place, color=theme.muted, linewidth=0.7, linestyle=(0, (1, 3)))
+
+
+def _depth_axis(panels: Mapping[str, Axes], labels: Mapping[float, str], theme: Theme) -> None:
     """Name the layers along the bottom, as many as there is room for; the ends always."""
     places = sorted(labels)
     room = (WIDTH - _LEFT - _RIGHT) / max(places[-1] - places[0] + 1, 1)  # inches a layer
@@ -251,23 +310,8 @@ def _depth_axis(
     for name, axes in panels.items():
         axes.tick_params(labelbottom=axes is bottom)
         if labels[places[-1]] == "final" and len(places) > 1 and name != "head_entropy":
-            middle = (places[-2] + places[-1]) / 2
-            axes.axvline(middle, color=theme.muted, linewidth=0.7, linestyle=(0, (1, 3)))
+            _set_apart(axes, (places[-2] + places[-1]) / 2, theme)
     bottom.figure.align_ylabels(list(panels.values()))
-
-
-def _name(
-    figure: Figure, panels: Mapping[str, Axes], names: Mapping[str, str], colours: Mapping[str, str]
-) -> None:
-    """Say which checkpoint this is: above the figure, or in a legend if there are several."""
-    if len(names) == 1:
-        panels["rankme"].set_title(next(iter(names.values())))
-        return
-    handles = [
-        Line2D([], [], color=colours[label], marker="o", label=name)
-        for label, name in names.items()
-    ]
-    figure.legend(handles=handles, loc="lower center", ncols=min(len(handles), 4))
 
 
 def _table(shown: Mapping[str, xr.Dataset]) -> xr.Dataset:
@@ -293,7 +337,8 @@ def _told(
         notes += "α-ReQ is left out: it is NaN at every layer. "
     if "head_entropy" in shown:
         notes += "A block's attention stands at the layer it ends in. "
-        known = uniform_entropy(shown["head_entropy"].attrs) is not None
+        entropy = shown["head_entropy"]
+        known = any(uniform_entropy(entropy.attrs, part) for _, part in by_branch(entropy))
         notes += _UNIFORM if known else ""
     return {
         "panels": _listed([_PANELS[name] for name in shown]),

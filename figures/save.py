@@ -7,14 +7,16 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
+from figures.select import is_study, own_part
 from figures.style import styled, theme_named
 
 # matplotlib's own date stamps would change the bytes on every run.
@@ -23,7 +25,7 @@ _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
 }
-_FIRST = ("variable", "value", "unit", "branch", "step", "tokens", "checkpoint")
+_FIRST = ("variable", "value", "unit", "model", "branch", "step", "tokens", "checkpoint")
 
 
 def tidy(table: xr.Dataset) -> pd.DataFrame:
@@ -33,7 +35,7 @@ def tidy(table: xr.Dataset) -> pd.DataFrame:
     variable does not have is empty. Costs a few hundred bytes a number.
     """
     frames = []
-    for name, data in table.data_vars.items():
+    for name, data in ((n, part) for n, d in table.data_vars.items() for part in _unpadded(d)):
         index = [coord for coord in data.coords if data[coord].dims]
         whole = data.reset_coords([c for c in data.coords if c not in index], drop=True)
         frame = whole.to_dataframe(name="value").reset_index()
@@ -48,6 +50,17 @@ def tidy(table: xr.Dataset) -> pd.DataFrame:
     # The order in which a store lists its coordinates must not change the file.
     first = [column for column in _FIRST if column in rows.columns]
     return rows[first + sorted(set(rows.columns) - set(first))]
+
+
+def _unpadded(data: xr.DataArray) -> Iterator[xr.DataArray]:
+    """Each model's part of a study's table without the layers that only larger models have."""
+    if not is_study(data):
+        yield data
+        return
+    (dim,) = data["model"].dims
+    names = data["model"].values.astype(str)
+    for name in dict.fromkeys(names):
+        yield own_part(data.isel({dim: np.flatnonzero(names == name)}))
 
 
 def csv_text(table: xr.Dataset) -> str:

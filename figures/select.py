@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
+
+_Array = TypeVar("_Array", xr.DataArray, xr.Dataset)
 
 
 class MissingMeasure(LookupError):
@@ -65,6 +68,8 @@ def measure_sets(tree: xr.DataTree, measure: str, convention: str) -> list[str]:
 def choose_set(tree: xr.DataTree, needs: Sequence[tuple[str, str]], wanted: str | None) -> str:
     """Return the set on which every needed measure was made, the first if several.
 
+    Of a study, the set that most of its models have.
+
     Raises
     ------
     MissingMeasure
@@ -84,7 +89,17 @@ def choose_set(tree: xr.DataTree, needs: Sequence[tuple[str, str]], wanted: str 
             )
     if not common:
         raise MissingMeasure("the figure names no measure: give its row `needs`")
-    return common[0]
+    return max(common, key=lambda name: _models(tree, needs, name))
+
+
+def _models(tree: xr.DataTree, needs: Sequence[tuple[str, str]], chosen: str) -> int:
+    """How many models of a study have every needed measure of a set; of one store, none."""
+    found: list[Any] = []
+    for measure, convention in needs:
+        data = dataset_at(tree, f"measures/{measure}/{convention}/{chosen}")
+        if data is not None and is_study(data):
+            found.append({*data["model"].values.tolist()})
+    return len(set.intersection(*found)) if found else 0
 
 
 def gather(
@@ -134,17 +149,50 @@ def was_fitted(phases: xr.Dataset) -> bool:
     return bool(np.isfinite(phases["fitted"].values).any())
 
 
+def is_study(data: xr.Dataset | xr.DataArray) -> bool:
+    """Whether this holds the rows of several models."""
+    return "model" in data.coords
+
+
 def branches(data: xr.Dataset) -> list[str]:
-    """Names of the branches in the order they first occur."""
-    return list(dict.fromkeys(str(name) for name in data["branch"].values))
+    """Names of the branches, of a study those of every model, in the order they first occur."""
+    return list(dict.fromkeys(str(name) for name in _lines(data)))
 
 
 def by_branch(data: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
-    """Each branch with its checkpoints in the order of tokens seen."""
-    names = data["branch"].values.astype(str)
+    """Each branch with its checkpoints in the order of tokens seen; no model's part is padded."""
+    names = _lines(data).astype(str)
     for branch in branches(data):
         part = data.isel(checkpoint=np.flatnonzero(names == branch))
-        yield branch, part.isel(checkpoint=np.argsort(part["tokens"].values, kind="stable"))
+        part = part.isel(checkpoint=np.argsort(part["tokens"].values, kind="stable"))
+        yield branch, own_part(part) if is_study(data) else part
+
+
+def _lines(data: xr.Dataset) -> Any:
+    return data["line" if "line" in data.coords else "branch"].values
+
+
+def own_part(part: _Array) -> _Array:
+    """Leave out the layers, blocks, heads and ranks that only larger models of the study have.
+
+    Parameters
+    ----------
+    part : rows of one model of a study.
+    """
+    blocks, heads, width = (int(part[n].values.max()) for n in ("blocks", "heads", "width"))
+    kept: dict[str, Any] = {}
+    if "layer" in part.dims:
+        names = layer_names(part)
+        kept["layer"] = (part["layer"].values <= blocks) | (np.array(names) == "final")
+    for dim, last in (("block", blocks), ("head", heads - 1), ("rank", width)):
+        if dim in part.dims:
+            kept[dim] = part[dim].values <= last
+    return part.isel({dim: np.flatnonzero(there) for dim, there in kept.items()})
+
+
+def tokens_unknown(part: xr.Dataset) -> bool:
+    """Whether a branch is a released model: one checkpoint, at step 0 and 0 tokens."""
+    return bool(part["step"].values.tolist() == [0] and part["tokens"].values[0] == 0)
 
 
 def require_series(data: xr.Dataset) -> None:
@@ -158,13 +206,14 @@ def require_series(data: xr.Dataset) -> None:
     parts = [part["tokens"].values for _, part in by_branch(data)]
     if any(tokens.size > 1 and (tokens > 0).any() for tokens in parts):
         return
+    lines = f"{len(parts)} {'lines' if is_study(data) else 'branches'}"
     count = sum(tokens.size for tokens in parts)
     if count == 1:
         there = "there is 1"
     elif any(tokens.size > 1 for tokens in parts):
         there = f"the tokens of all {count} are 0"
     else:
-        there = f"there is 1 in each of {count} branches"
+        there = f"there is 1 in each of {lines}"
     raise TooFewCheckpoints(
         f"a figure over training needs two or more checkpoints with their tokens; {there}"
     )
@@ -176,7 +225,7 @@ def checkpoint_names(data: xr.Dataset, revisions: Mapping[str, str]) -> list[str
     A released model is one checkpoint at step 0 and 0 tokens, which are then unknown.
     """
     steps = data["step"].values.astype(int)
-    if steps.size == 1 and steps[0] == 0 and data["tokens"].values[0] == 0:
+    if tokens_unknown(data):
         return [revisions.get(str(data["checkpoint"].values[0])) or "step 0"]
     return [f"step {step}" for step in steps]
 
@@ -205,7 +254,7 @@ def at_layer(data: xr.Dataset, layer: str | int) -> xr.Dataset:
     raise ValueError(f"layer is {layer!r}; give one of {', '.join(names)}")
 
 
-def layer_names(data: xr.Dataset) -> list[str]:
+def layer_names(data: xr.Dataset | xr.DataArray) -> list[str]:
     """Names of the layers; their numbers where the tree gives no names."""
     source = data["layer_name"] if "layer_name" in data.coords else data["layer"]
     return [str(name) for name in source.values]
@@ -220,5 +269,5 @@ def merge_tables(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     for name in ("step", "tokens"):
         table[name] = table[name].astype(np.int64)
     known = list(dict.fromkeys(name for part in parts for name in branches(part)))
-    rank = [known.index(str(name)) for name in table["branch"].values]
+    rank = [known.index(str(name)) for name in _lines(table)]
     return table.isel(checkpoint=np.lexsort((table["tokens"].values, np.array(rank))))

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from figures import axes as shared
-from figures.select import Material, at_layer, by_branch, checkpoint_names
+from figures.select import Material, at_layer, by_branch, checkpoint_names, is_study
 from figures.style import WIDTH, Theme
 
 _ALL_RANKS = 128  # every rank up to here is drawn …
@@ -57,6 +57,7 @@ def draw_spectra(
     parts = list(by_branch(shares))
     steps = np.unique(shares["step"].values[shares["step"].values > 0])
     norm: Normalize = LogNorm(steps.min(), steps.max()) if steps.size > 1 else Normalize(0, 1)
+    study = is_study(shares)
     columns = min(len(parts), 2)
     rows = -(-len(parts) // columns)
     above = 0.35 if len(parts) > 1 else 0.12
@@ -67,6 +68,7 @@ def draw_spectra(
         right=1 - (1.0 if steps.size > 1 else 0.12) / WIDTH,
         bottom=0.5 / tall, top=1 - above / tall, hspace=0.25,
     )  # fmt: skip
+    wide = (WIDTH - (1.72 if steps.size > 1 else 0.84)) / columns - 0.15  # inches a panel
     first: Axes | None = None
     for index, (branch, part) in enumerate(parts):
         axes = figure.add_subplot(
@@ -79,10 +81,15 @@ def draw_spectra(
         if index % columns == 0:
             axes.set_ylabel("eigenvalue / sum of eigenvalues")
         if len(parts) > 1:
-            axes.set_title(branch)
+            axes.set_title(shared.shortened(branch, wide, size=9) if study else branch)
+        # Below each column's last panel; of a store, as ever, below the first.
+        if study and index + columns >= len(parts):
+            axes.set_xlabel("rank")
         first = first or axes
     if first is not None:
         _value_axes(first, shares["share"].values)
+        if study and len(parts) > columns:
+            first.set_xlabel("")
     if steps.size > 1:
         _step_bar(figure, norm, theme, (0.5 / tall, 1 - (0.5 + above) / tall))
     return figure, shares
@@ -91,13 +98,15 @@ def draw_spectra(
 def _shares(spectrum: xr.Dataset) -> xr.Dataset:
     """Divide by the sum over all ranks, then keep the ranks that are drawn."""
     values = spectrum["value"].compute()
-    shares = values / values.sum("rank", skipna=False)
+    # A smaller model of a study ends before the last rank: that is no missing number.
+    there = values["rank"] <= values["width"] if is_study(spectrum) else True
+    shares = values / values.where(there, 0.0).sum("rank", skipna=False)
     numbers = shares["rank"].values
     places = 10 ** np.arange(0, np.log10(max(numbers.max(), 1)) + 1e-9, 1 / _PER_DECADE)
     near = np.unique(np.searchsorted(numbers, places).clip(0, numbers.size - 1))
     kept = np.union1d(np.flatnonzero(numbers <= _ALL_RANKS), np.append(near, numbers.size - 1))
     thinned = shares.isel(rank=kept).transpose("checkpoint", "rank")
-    thinned = thinned.drop_vars(["layer", "layer_name"], errors="ignore")
+    thinned = thinned.drop_vars(["layer", "layer_name", "depth"], errors="ignore")
     table = thinned.to_dataset(name="share")
     table["share"].attrs = {"units": "1"}
     return table
