@@ -9,13 +9,15 @@ if TYPE_CHECKING:
     from runs.jobs import run
     from runs.measures import measure
     from runs.store import open_store
+    from runs.study import open_study
 
-__all__ = ["capture", "measure", "open_store", "run"]
+__all__ = ["capture", "measure", "open_store", "open_study", "run"]
 
 _HOMES = {
     "capture": "runs.interactive",
     "measure": "runs.measures",
     "open_store": "runs.store",
+    "open_study": "runs.study",
     "run": "runs.jobs",
 }
 

@@ -12,12 +12,12 @@ from runs.measures import find_row, measure, measure_dataset, sets_for
 
 @xr.register_datatree_accessor("phasescope")  # type: ignore[no-untyped-call]  # xarray
 class PhasescopeAccessor:
-    """What an opened store can be asked.
+    """What an opened store or study can be asked.
 
     Parameters
     ----------
     tree
-        From `open_store`.
+        From `open_store` or `open_study`.
     """
 
     def __init__(self, tree: xr.DataTree) -> None:
@@ -43,6 +43,6 @@ def with_measures(tree: xr.DataTree, needs: tuple[tuple[str, str], ...]) -> xr.D
         row = find_row(name, convention)
         for chosen in sets_for(tree, row):
             found = measure_dataset(tree, row, chosen)
-            nodes[f"/measures/{name}/{convention}/{chosen}"] = found.compute()
-    whole = {node.path: node.to_dataset() for node in tree.subtree}
-    return xr.DataTree.from_dict({**whole, **nodes})
+            nodes[f"measures/{name}/{convention}/{chosen}"] = found.compute()
+    # Relative: the tree may be one model of a study.
+    return xr.DataTree.from_dict({**tree.to_dict(relative=True), **nodes})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from runs.catalogue import LEVEL, MEASURES, Pair, Read, Row
 from runs.errors import InputError
+from runs.joining import describe, join
 from runs.writing import DONE, StoreWriter, digest, named_errors
 
 _COORDINATES = ("step", "tokens", "branch", "layer_name")
@@ -43,8 +45,19 @@ def find_row(name: str, convention: str | None = None) -> Row:
     return MEASURES[name, convention]
 
 
+def models_of(tree: xr.DataTree) -> dict[str, xr.DataTree]:
+    """The models of a study, by name; none if the tree is of one store."""
+    if "models" not in tree.children:
+        return {}
+    return {name: tree.children["models"].children[name] for name in tree.attrs["models"]}
+
+
 def sets_for(tree: xr.DataTree, row: Row) -> list[str]:
-    """Sets of a store that have everything a row reads."""
+    """Sets of a store that have everything a row reads; of a study, those of most models first."""
+    models = models_of(tree)
+    if models:
+        found = Counter(name for model in models.values() for name in sets_for(model, row))
+        return [name for name, _ in found.most_common()]
     if "sets" not in tree.children:
         return []
     return [
@@ -67,20 +80,22 @@ def measure(
     Parameters
     ----------
     tree
-        From `open_store`.
+        From `open_store` or `open_study`.
     name, convention
         A row of the catalogue (`phasescope list measures`); by default its first convention.
     set
-        Which set of inputs; by default the first that has what the measure reads.
+        Which set of inputs; by default the first that has what the measure reads; in a study, the one
+        of most models.
     persist
-        Compute now and keep the result in the store's `/measures`.
+        Compute now and keep the result in the store's `/measures`; in a study, in each model's store.
 
     Returns
     -------
     xarray.DataArray
         The value over (checkpoint, …) with `standard_error`, `lower` and `upper` as coordinates where the
         measure has an interval; its attributes name convention, unit, source and interval. Lazy, unless
-        it was kept by an earlier run and nothing it depends on has changed.
+        it was kept by an earlier run and nothing it depends on has changed. Of a study, the models'
+        values below one another along `checkpoint`, as `runs.joining.join` says.
 
     Raises
     ------
@@ -88,15 +103,26 @@ def measure(
         If the measure, convention or set is unknown, or the product it reads was not captured.
     """
     row = find_row(name, convention)
-    result = measure_dataset(tree, row, _choose_set(tree, row, set))
+    chosen = _choose_set(tree, row, set)
     if persist:
-        keep(Path(tree.attrs["path"]), row, result)
+        for store in models_of(tree).values() or [tree]:
+            if chosen in sets_for(store, row):
+                keep(Path(store.attrs["path"]), row, measure_dataset(store, row, chosen))
+    result = measure_dataset(tree, row, chosen)
     others = [n for n in result.data_vars if n != "value"]
     return result.set_coords(others)["value"].rename(name).assign_attrs(result.attrs)
 
 
 def measure_dataset(tree: xr.DataTree, row: Row, name: str) -> xr.Dataset:
-    """A row's outputs for one set: from the store if they are current, else lazy."""
+    """A row's outputs for one set: from the store if they are current, else lazy; joined in a study."""
+    models = models_of(tree)
+    if models:
+        parts = {
+            model: measure_dataset(own, row, name)
+            for model, own in models.items()
+            if name in sets_for(own, row)
+        }
+        return join([describe(model, own) for model, own in models.items()], parts)
     lineage = lineage_of(tree, row, name)
     path = f"measures/{row.name}/{row.convention}/{name}"
     if _at(tree, path) and tree[path].attrs.get("lineage") == lineage:
@@ -179,7 +205,11 @@ def _apply_pair(tree: xr.DataTree, row: Pair, name: str) -> xr.Dataset:
         others = [a.rename(checkpoint="other") if "checkpoint" in a.dims else a for a in others]
         parts.append(_ufunc(row, [*ones, *others], [read.core for read in row.reads] * 2))
     if row.others == "final":
-        parts = [part.isel(other=0) for part in parts]
+        # Along `checkpoint`: it is another one in each branch.
+        labels = [
+            ("checkpoint", np.repeat(p["other"].values, p.sizes["checkpoint"])) for p in parts
+        ]
+        parts = [p.isel(other=0).assign_coords(other=o) for p, o in zip(parts, labels, strict=True)]
     return xr.concat(parts, "checkpoint", join="outer", coords="minimal", compat="override")
 
 

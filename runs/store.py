@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,11 @@ import zarr
 
 from runs.errors import InputError
 from runs.writing import DONE, FAILED, SCHEMA, drafts_ignored, identity_of
+
+if TYPE_CHECKING:
+    from runs.study import open_study
+
+__all__ = ["open_store", "open_study"]
 
 _THIN = 10.0  # samples a feature below which RankMe's finite-sample bias is several per cent
 _CHECKPOINT_COLUMNS = ("step", "tokens", "branch")
@@ -57,6 +62,15 @@ def open_store(path: str | Path) -> xr.DataTree:
         raise InputError(
             f"{root}: the store is damaged ({line}); move it away and run the recipe again"
         ) from None
+
+
+def __getattr__(name: str) -> Any:
+    """`open_study` is of this module too, and imported on first use: it opens stores itself."""
+    if name != "open_study":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from runs.study import open_study
+
+    return open_study
 
 
 def _open(root: Path) -> xr.DataTree:
