@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
 import jinja2
-import numpy as np
 import xarray as xr
 
-from figures.axes import short_number
 from figures.catalogue import FIGURES, draw
 from figures.save import csv_text, image_bytes
 from figures.select import (
     MissingMeasure,
     TooFewCheckpoints,
-    at_layer,
     by_branch,
     child_names,
+    choose_set,
     dataset_at,
     measure_sets,
     phases_of,
 )
-from figures.summary import BranchSummary, interval, summarise, summarise_few
+from figures.summary import BranchSummary, summarise, summarise_few
+from figures.tables import TABLED, checkpoint_rows, definitions_of, merged_definitions, value_tables
 from geometry.phases import FEWEST
-
-_TABLED = (
-    ("RankMe", "rankme", "li2025"),
-    ("α-ReQ", "alpha_req", "li2025"),
-    ("loss", "loss", "surprisal"),
-    ("next-token accuracy", "next_token_accuracy", "top1"),
-)
-_STATUS = {0: "missing", 1: "done", 2: "failed"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +79,7 @@ def render(
 
     Parameters
     ----------
-    tree : an open store.
+    tree : an open store or study.
     commands : what to type to make this page again, one command each.
     versions : the versions in use now, printed beside those of the store.
     figures : the figures to show; drawn here from the catalogue if not given.
@@ -100,11 +91,13 @@ def render(
     """
     chosen = set or _default_set(tree)
     shown, missing = page_figures(tree, set=set) if figures is None else (dict(figures), {})
-    checkpoints = dataset_at(tree, "checkpoints")
-    rows = _checkpoint_rows(checkpoints)
-    definitions = _definitions(tree)
-    tables = _value_tables(tree, chosen)
-    summaries = _summaries(tree, chosen, checkpoints, tables)
+    members = _members(tree)
+    rows = [row for member in members for row in checkpoint_rows(member.checkpoints, member.lines)]
+    definitions = merged_definitions([definitions_of(member.tree) for member in members])
+    tables = [
+        table for member in members for table in value_tables(member.tree, chosen, member.lines)
+    ]
+    summaries = [line for member in members for line in _summaries(member, chosen, tables)]
     failed = [row for row in rows if row["status"] != "done"]
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -116,15 +109,15 @@ def render(
     return template.render(
         name=str(tree.attrs.get("name", "training run")),
         created=str(tree.attrs.get("created", "not stated")),
-        digest=str(tree.attrs.get("identity_digest", "not stated")),
-        recipe=str(tree.attrs.get("recipe", "")),
-        store_versions=dict(tree.attrs.get("versions", {})),
+        stores=[_origin(member) for member in members],
         versions=dict(versions),
         commands=list(commands),
         chosen=chosen,
+        study=bool(members[0].name),
+        word="" if members[0].name else "Branch ",
         summaries=summaries,
         fitted=any(summary.fitted for summary in summaries),
-        alone=_alone(checkpoints),
+        alone=all(_alone(member.checkpoints) for member in members),
         undrawn=_undrawn(missing),
         checkpoints=rows,
         failed=failed,
@@ -133,6 +126,48 @@ def render(
         definitions=definitions,
         warnings=_warnings(tree, failed, definitions, missing),
     )
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One store of the page: all there is, or one model of a study.
+
+    Attributes
+    ----------
+    name : its name in the study; empty if it is alone.
+    lines : branch to what the figures call it.
+    """
+
+    name: str
+    tree: xr.DataTree
+    checkpoints: xr.Dataset | None
+    lines: Mapping[str, str]
+
+
+def _members(tree: xr.DataTree) -> list[_Member]:
+    whole = dataset_at(tree, "checkpoints")
+    if "models" not in tree.children:
+        return [_Member("", tree, whole, {})]
+    lines: dict[str, dict[str, str]] = {}
+    if whole is not None:
+        named = (whole[name].values.astype(str) for name in ("model", "branch", "line"))
+        for model, branch, line in zip(*named, strict=True):
+            lines.setdefault(str(model), {})[str(branch)] = str(line)
+    models = tree.children["models"].children
+    return [
+        _Member(str(n), models[n], dataset_at(models[n], "checkpoints"), lines.get(str(n), {}))
+        for n in tree.attrs["models"]
+    ]
+
+
+def _origin(member: _Member) -> dict[str, Any]:
+    attrs = member.tree.attrs
+    return {
+        "name": member.name,
+        "digest": str(attrs.get("identity_digest", "not stated")),
+        "recipe": str(attrs.get("recipe", "")),
+        "versions": dict(attrs.get("versions", {})),
+    }
 
 
 def _data_uri(text: str, kind: str) -> str:
@@ -144,10 +179,9 @@ def _counted(count: int, thing: str) -> str:
 
 
 def _default_set(tree: xr.DataTree) -> str:
-    for _, measure, convention in _TABLED:
-        sets = measure_sets(tree, measure, convention)
-        if sets:
-            return sets[0]
+    for _, measure, convention in TABLED:
+        if measure_sets(tree, measure, convention):
+            return choose_set(tree, [(measure, convention)], None)
     sets = child_names(tree, "phases")
     return sets[0] if sets else ""
 
@@ -159,23 +193,21 @@ def _alone(checkpoints: xr.Dataset | None) -> bool:
 
 
 def _summaries(
-    tree: xr.DataTree,
-    chosen: str,
-    checkpoints: xr.Dataset | None,
-    tables: Sequence[Mapping[str, Any]],
+    member: _Member, chosen: str, tables: Sequence[Mapping[str, Any]]
 ) -> list[BranchSummary]:
     """Say of every branch what was found, or that it is too short for anything to be found."""
-    phases = phases_of(tree, chosen)
+    phases = phases_of(member.tree, chosen)
     told: list[BranchSummary] = []
-    for branch, part in [] if checkpoints is None else by_branch(checkpoints):
+    for branch, part in [] if member.checkpoints is None else by_branch(member.checkpoints):
         count = part.sizes["checkpoint"]
+        line = member.lines.get(branch, branch)
         if branch in phases:
-            summary = summarise(branch, phases[branch], part)
+            summary = summarise(line, phases[branch], part)
         elif count < FEWEST:
-            summary = summarise_few(branch, count)
+            summary = summarise_few(line, count)
         else:
             continue
-        values = [fact for table in tables if table["branch"] == branch for fact in _facts(table)]
+        values = [fact for table in tables if table["branch"] == line for fact in _facts(table)]
         told.append(replace(summary, facts=(*values, *summary.facts)) if count == 1 else summary)
     return told
 
@@ -190,111 +222,6 @@ def _facts(table: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             name = title[0].upper() + title[1:] if title[0].isascii() else title
             found.append((name, value, f"[{spread}; {where}" if spread else where))
     return found
-
-
-def _checkpoint_rows(checkpoints: xr.Dataset | None) -> list[dict[str, str]]:
-    """One row a checkpoint: done, failed with its reason, or what is missing."""
-    if checkpoints is None:
-        return []
-    products = [str(p) for p in checkpoints["product"].values]
-    rows = []
-    for branch, part in by_branch(checkpoints):
-        for index in range(part.sizes["checkpoint"]):
-            states = [int(s) for s in part["status"].transpose("checkpoint", ...).values[index]]
-            state = 2 if 2 in states else min(states, default=0)
-            named = [p for p, s in zip(products, states, strict=True) if s == state]
-            whole = state == 1 or len(named) == len(products)
-            rows.append(
-                {
-                    "branch": branch,
-                    "step": f"{int(part['step'].values[index]):,}",
-                    "tokens": _tokens(
-                        float(part["tokens"].values[index]), part.sizes["checkpoint"]
-                    ),
-                    "status": _STATUS.get(state, "unknown"),
-                    "products": "" if whole else ", ".join(named),
-                    "error": _reasons(part["error"].values[index]) if "error" in part else "",
-                }
-            )
-    return rows
-
-
-def _reasons(errors: Any) -> str:
-    """Join what went wrong, once for all products or product by product; each reason once."""
-    told = [str(error) for error in np.atleast_1d(errors)]
-    return "; ".join(dict.fromkeys(line for line in told if line))
-
-
-def _value_tables(tree: xr.DataTree, chosen: str) -> list[dict[str, Any]]:
-    """One table a branch: RankMe and α of the final layer, and what is known of its predictions."""
-    columns = {}
-    for title, measure, convention in _TABLED:
-        data = dataset_at(tree, f"measures/{measure}/{convention}/{chosen}")
-        if data is not None:
-            layers = data.sizes.get("layer", 0)
-            final = int(data["layer"].values[-1]) if layers else 0
-            columns[title] = dict(by_branch(at_layer(data, final).compute()))
-    names = dict.fromkeys(branch for parts in columns.values() for branch in parts)
-    return [
-        {"branch": branch, "columns": list(columns), "rows": _value_rows(columns, branch)}
-        for branch in names
-    ]
-
-
-def _value_rows(
-    columns: Mapping[str, Mapping[str, xr.Dataset]], branch: str
-) -> list[tuple[str, str, list[str]]]:
-    cells: dict[tuple[int, int], dict[str, str]] = {}
-    for title, parts in columns.items():
-        part = parts.get(branch)
-        if part is None:
-            continue
-        ends = [part[name].values if name in part else None for name in ("lower", "upper")]
-        for index, value in enumerate(part["value"].values):
-            key = (int(part["tokens"].values[index]), int(part["step"].values[index]))
-            lower, upper = (None if end is None else float(end[index]) for end in ends)
-            known = np.isfinite(value)
-            text = interval(float(value), lower, upper) if known else "NaN"
-            cells.setdefault(key, {})[title] = text
-    return [
-        (f"{step:,}", _tokens(tokens, len(cells)), [row.get(title, "–") for title in columns])
-        for (tokens, step), row in sorted(cells.items())
-    ]
-
-
-def _tokens(tokens: float, checkpoints: int) -> str:
-    """Write tokens seen; 0 at a branch's only checkpoint means that they are not known."""
-    return short_number(tokens) if tokens or checkpoints > 1 else "–"
-
-
-def _definitions(tree: xr.DataTree) -> list[dict[str, Any]]:
-    """Every measure in the store with its convention, unit, source, interval and NaN count."""
-    rows = []
-    for measure, convention, name, data in _measures(tree):
-        value = data["value"]
-        rows.append(
-            {
-                "measure": measure,
-                "convention": convention,
-                "set": name,
-                "unit": str(data.attrs.get("unit", "")),
-                "source": str(data.attrs.get("source", "")),
-                "interval": str(data.attrs.get("interval", "")) or "none",
-                "inputs": str(data.attrs.get("inputs", "")),
-                "nan": int(np.asarray(value.isnull().sum().values)),
-                "size": value.size,
-            }
-        )
-    return rows
-
-
-def _measures(tree: xr.DataTree) -> Iterator[tuple[str, str, str, xr.Dataset]]:
-    for measure in child_names(tree, "measures"):
-        for convention in child_names(tree, f"measures/{measure}"):
-            for name in child_names(tree, f"measures/{measure}/{convention}"):
-                data = dataset_at(tree, f"measures/{measure}/{convention}/{name}")
-                if data is not None and "value" in data:
-                    yield measure, convention, name, data
 
 
 def _warnings(
