@@ -17,7 +17,7 @@ from matplotlib.gridspec import GridSpec, GridSpecFromSubplotSpec, SubplotSpec
 from matplotlib.ticker import MaxNLocator
 
 from figures import axes as shared
-from figures.select import Material, by_branch, checkpoint_names, is_study
+from figures.select import Material, by_branch, checkpoint_names, head_mean, is_study, line_names
 from figures.style import WIDTH, Theme
 
 _MAPS = 6
@@ -67,7 +67,7 @@ def draw_heads(
     """
     data = material.measures["head_entropy"][["value"]].compute()
     data = data.assign(value=data["value"].transpose("checkpoint", "block", "head"))
-    data = data.assign(block_mean=data["value"].mean("head", skipna=False))
+    data = data.assign(block_mean=head_mean(data["value"]))
     attrs = material.measures["head_entropy"].attrs
     study = is_study(data)
     parts = list(by_branch(data))
@@ -358,7 +358,7 @@ def _table(
 ) -> xr.Dataset:
     labels = np.concatenate([part["checkpoint"].values for part in maps])
     chosen = data["value"].sel(checkpoint=labels).rename(checkpoint="chosen")
-    kept = np.isin(data["branch"].values.astype(str), curved)
+    kept = np.isin(line_names(data).astype(str), curved)
     table = data.isel(checkpoint=kept).rename(value="head_entropy") if kept.any() else xr.Dataset()
     table["map"] = chosen
     for name in table.data_vars:

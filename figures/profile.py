@@ -20,6 +20,7 @@ from figures.select import (
     by_branch,
     checkpoint_names,
     has_numbers,
+    head_mean,
     is_study,
     layer_names,
     merge_tables,
@@ -321,7 +322,7 @@ def _table(shown: Mapping[str, xr.Dataset]) -> xr.Dataset:
             {v: name if v == "value" else f"{name}_{v}" for v in map(str, data.data_vars)}
         )
         if name == "head_entropy":
-            part["block_mean"] = part[name].mean("head", skipna=False)
+            part["block_mean"] = head_mean(part[name])
         for variable in part.data_vars.values():
             variable.attrs = {"units": str(data.attrs.get("unit", "1"))}
         parts.append(part)

@@ -156,19 +156,20 @@ def is_study(data: xr.Dataset | xr.DataArray) -> bool:
 
 def branches(data: xr.Dataset) -> list[str]:
     """Names of the branches, of a study those of every model, in the order they first occur."""
-    return list(dict.fromkeys(str(name) for name in _lines(data)))
+    return list(dict.fromkeys(str(name) for name in line_names(data)))
 
 
 def by_branch(data: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
     """Each branch with its checkpoints in the order of tokens seen; no model's part is padded."""
-    names = _lines(data).astype(str)
+    names = line_names(data).astype(str)
     for branch in branches(data):
         part = data.isel(checkpoint=np.flatnonzero(names == branch))
         part = part.isel(checkpoint=np.argsort(part["tokens"].values, kind="stable"))
         yield branch, own_part(part) if is_study(data) else part
 
 
-def _lines(data: xr.Dataset) -> Any:
+def line_names(data: xr.Dataset) -> Any:
+    """Return the name of the branch, of a study that of the line, at each checkpoint."""
     return data["line" if "line" in data.coords else "branch"].values
 
 
@@ -188,6 +189,14 @@ def own_part(part: _Array) -> _Array:
         if dim in part.dims:
             kept[dim] = part[dim].values <= last
     return part.isel({dim: np.flatnonzero(there) for dim, there in kept.items()})
+
+
+def head_mean(values: xr.DataArray) -> xr.DataArray:
+    """Mean over the heads a model has; NaN if one of them is NaN."""
+    if not is_study(values):
+        return values.mean("head", skipna=False)
+    there = values["head"] < values["heads"]
+    return values.where(there, 0.0).sum("head", skipna=False) / values["heads"]
 
 
 def tokens_unknown(part: xr.Dataset) -> bool:
@@ -269,5 +278,5 @@ def merge_tables(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     for name in ("step", "tokens"):
         table[name] = table[name].astype(np.int64)
     known = list(dict.fromkeys(name for part in parts for name in branches(part)))
-    rank = [known.index(str(name)) for name in _lines(table)]
+    rank = [known.index(str(name)) for name in line_names(table)]
     return table.isel(checkpoint=np.lexsort((table["tokens"].values, np.array(rank))))

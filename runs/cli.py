@@ -27,6 +27,12 @@ app = typer.Typer(
 
 Recipe = Annotated[Path, typer.Argument(help="The recipe, a TOML file.")]
 Store = Annotated[Path, typer.Argument(help="The store, a Zarr folder.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--name", help="What a model is called, one for each of several stores, in order."
+    ),
+]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that capture, one model each.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Try checkpoints that failed before again.")]
 
@@ -199,29 +205,48 @@ def measure(
 
 @app.command()
 def figures(
-    store: Store,
-    names: Annotated[list[str] | None, typer.Argument(help="Figures; default all.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder; default beside the store.")] = None,
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STORE",
+            help="One store or several, drawn together; names of figures may follow.",
+        ),
+    ],
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="FIGURE", help="Only this figure; may be repeated.")
+    ] = None,
+    name: Names = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; default `figures` or `study` beside the store.")
+    ] = None,
 ) -> None:
     """Draw figures as PNG, SVG and PDF, each with its table and provenance."""
-    from runs.drawing import draw_figures
+    from runs.drawing import draw_figures, split_words
 
     console = Console(highlight=False)
-    folder = out or store.parent / "figures"
-    for path in draw_figures(store, folder, names, console):
+    stores, asked = split_words(words)
+    folder = out or stores[0].parent / ("figures" if len(stores) == 1 else "study")
+    chosen = [*asked, *(only or [])] or None
+    for path in draw_figures(stores, folder, chosen, console, models=name):
         console.print(str(path), soft_wrap=True)
 
 
 @app.command()
 def report(
-    store: Store,
-    out: Annotated[Path | None, typer.Option(help="The page; default beside the store.")] = None,
+    stores: Annotated[
+        list[Path], typer.Argument(metavar="STORE", help="One store, or several on one page.")
+    ],
+    name: Names = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page; default `report.html` or `study.html` beside the store."),
+    ] = None,
 ) -> None:
     """Write one self-contained HTML page with figures, tables, recipe and warnings."""
     from runs.drawing import write_report
 
     console = Console(highlight=False)
-    console.print(str(write_report(store, out, console)), soft_wrap=True)
+    console.print(str(write_report(stores, out, console, models=name)), soft_wrap=True)
 
 
 @app.command("list")

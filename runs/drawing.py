@@ -1,8 +1,9 @@
-"""Figures and the report of one store, written to files."""
+"""Figures and the report of one store or of several, written to files."""
 
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,26 +15,41 @@ from figures import FIGURES, MissingMeasure, draw, save
 from figures.report import render
 from figures.save import write_atomic
 from runs.errors import InputError
+from runs.measures import models_of
 from runs.progress import simple_bar
 from runs.store import open_store
+from runs.study import open_study
 from runs.writing import named_errors, versions
 
 
+def split_words(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Stores and names of figures among words: a store has a slash or a dot in it, or is there."""
+    stores = [w for i, w in enumerate(words) if i == 0 or set("/.") & set(w) or Path(w).exists()]
+    return [Path(word) for word in stores], [word for word in words if word not in stores]
+
+
 def draw_figures(
-    store: Path, folder: Path, names: Sequence[str] | None, console: Console
+    stores: Path | Sequence[Path],
+    folder: Path,
+    names: Sequence[str] | None,
+    console: Console,
+    *,
+    models: Sequence[str] | None = None,
 ) -> list[Path]:
-    """Draw figures of a store as PNG, SVG and PDF, each with its table and provenance.
+    """Draw figures of one store or of several together as PNG, SVG and PDF, with tables and provenance.
 
     Parameters
     ----------
-    store
-        The store.
+    stores
+        The store, or those of a study.
     folder
         Where they go; made if missing.
     names
-        Rows of the figure catalogue; by default all that the store's measures allow.
+        Rows of the figure catalogue; by default all that the stores' measures allow.
     console
         Where the bar is drawn.
+    models
+        What the models of a study are called, in the order of the stores.
 
     Returns
     -------
@@ -49,7 +65,8 @@ def draw_figures(
             near = difflib.get_close_matches(name, FIGURES, n=1, cutoff=0.4)
             hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(FIGURES)}"
             raise InputError(f"no figure `{name}`; {hint}")
-    tree = open_store(store)
+    places = _listed(stores)
+    tree = _open(places, models)
     written: list[Path] = []
     with simple_bar(console) as bar:
         task = bar.add_task("figures", total=len(names or FIGURES), note="")
@@ -59,7 +76,7 @@ def draw_figures(
                 figure, table = draw(tree, name)
             except (MissingMeasure, ValueError) as error:
                 if names:
-                    raise InputError(f"{store}: {error}") from None
+                    raise InputError(f"{', '.join(map(str, places))}: {error}") from None
                 console.print(f"[yellow]{name} is left out[/]: {error}", soft_wrap=True)
             else:
                 with named_errors(folder):
@@ -71,23 +88,32 @@ def draw_figures(
     return written
 
 
-def write_report(store: Path, out: Path | None, console: Console) -> Path:
+def write_report(
+    stores: Path | Sequence[Path],
+    out: Path | None,
+    console: Console,
+    *,
+    models: Sequence[str] | None = None,
+) -> Path:
     """Write the report page; returns its path.
 
     Parameters
     ----------
-    store
-        The store.
+    stores
+        The store, or those of a study.
     out
-        The page; by default `report.html` beside the store.
+        The page; by default `report.html`, of a study `study.html`, beside the first store.
     console
         Where the bar is drawn.
+    models
+        What the models of a study are called, in the order of the stores.
     """
-    tree = open_store(store)
-    page = out or store.parent / "report.html"
+    places = _listed(stores)
+    tree = _open(places, models)
+    page = out or places[0].parent / ("report.html" if len(places) == 1 else "study.html")
     with simple_bar(console) as bar:
         task = bar.add_task("report", total=1, note="")
-        html = render(tree, commands=_commands(store, page), versions=versions())
+        html = render(tree, commands=_commands(places, models, page), versions=versions())
         with named_errors(page.parent):
             page.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(page, html.encode())
@@ -95,11 +121,22 @@ def write_report(store: Path, out: Path | None, console: Console) -> Path:
     return page
 
 
-def _commands(store: Path, page: Path) -> list[str]:
+def _listed(stores: Path | Sequence[Path]) -> list[Path]:
+    return [stores] if isinstance(stores, Path) else list(stores)
+
+
+def _open(stores: Sequence[Path], models: Sequence[str] | None) -> xr.DataTree:
+    if len(stores) == 1 and models:
+        raise InputError("--name is for several stores; one has its recipe's name")
+    return open_store(stores[0]) if len(stores) == 1 else open_study(stores, names=models)
+
+
+def _commands(stores: Sequence[Path], models: Sequence[str] | None, page: Path) -> list[str]:
+    words = shlex.join([*map(str, stores), *(w for m in models or () for w in ("--name", m))])
     return [
-        "phasescope run RECIPE.toml  # the recipe below",
-        f"phasescope figures {store}",
-        f"phasescope report {store} --out {page}",
+        f"phasescope run RECIPE.toml  # {'the recipe' if len(stores) == 1 else 'each recipe'} below",
+        f"phasescope figures {words}",
+        f"phasescope report {words} --out {shlex.quote(str(page))}",
     ]
 
 
@@ -109,6 +146,13 @@ def _provenance(tree: xr.DataTree, name: str, table: xr.Dataset) -> dict[str, An
     measures = {
         f"{m}/{c}": tree[f"measures/{m}/{c}/{chosen}"].attrs.get("lineage", "") for m, c in needs
     }
+    stores = models_of(tree)
+    origin = {
+        key: {model: store.attrs.get(key, none) for model, store in stores.items()}
+        if stores
+        else tree.attrs.get(key, none)
+        for key, none in (("identity_digest", ""), ("versions", {}))
+    }
     return {
         "figure": name,
         "caption": table.attrs.get("caption", ""),
@@ -116,6 +160,5 @@ def _provenance(tree: xr.DataTree, name: str, table: xr.Dataset) -> dict[str, An
         "set": chosen,
         "measures": measures,
         "store": str(tree.attrs.get("name", "")),
-        "identity_digest": tree.attrs.get("identity_digest", ""),
-        "versions": tree.attrs.get("versions", {}),
+        **origin,
     }

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from runs.errors import InputError
@@ -50,13 +51,29 @@ def open_study(paths: Iterable[str | Path], *, names: Sequence[str] | None = Non
         raise InputError(f"{len(called)} names for {len(places)} stores; {_HOW}")
     _check_names(called, places)
     trees = dict(zip(called, opened, strict=True))
+    _check_sets(trees)
+    return assemble(trees)
+
+
+def assemble(trees: Mapping[str, xr.DataTree]) -> xr.DataTree:
+    """A study of trees that are open already, also of those of `capture`; as `open_study`.
+
+    Parameters
+    ----------
+    trees
+        What each model is called, and its tree.
+
+    Raises
+    ------
+    InputError
+        If two lines of the study would have one name.
+    """
     members = [describe(name, tree) for name, tree in trees.items()]
     lines = Counter(member.line(branch) for member in members for branch in member.branches)
     twice = [line for line, count in lines.items() if count > 1]
     if twice:
         raise InputError(f"two lines of the study are called `{twice[0]}`; {_HOW}")
-    _check_sets(trees)
-    return _assemble(trees, members)
+    return _joined(trees, members)
 
 
 def _names(places: Sequence[Path], trees: Sequence[xr.DataTree]) -> list[str]:
@@ -88,7 +105,7 @@ def _sets(tree: xr.DataTree) -> list[str]:
     return list(tree.children["sets"].children) if "sets" in tree.children else []
 
 
-def _assemble(trees: Mapping[str, xr.DataTree], members: Sequence[Member]) -> xr.DataTree:
+def _joined(trees: Mapping[str, xr.DataTree], members: Sequence[Member]) -> xr.DataTree:
     nodes: dict[str, xr.Dataset] = {}
     kept: dict[str, dict[str, xr.Dataset]] = {}
     described = {}
@@ -101,21 +118,32 @@ def _assemble(trees: Mapping[str, xr.DataTree], members: Sequence[Member]) -> xr
                 _, name, branch = path.split("/")
                 nodes[f"/phases/{name}/{member.line(branch)}"] = data
             elif path == "checkpoints":
-                rest = [n for n in data.variables if data[n].dims != ("checkpoint",)]
-                described[member.name] = data.drop_vars([*rest, "row"])
+                described[member.name] = _described(data)
     nodes |= {f"/{path}": join(members, found) for path, found in kept.items()}
     nodes["/checkpoints"] = join(members, described).drop_attrs()
     names = [member.name for member in members]
+    together = ", ".join(names)
     attrs = {
-        "name": ", ".join(names) if len(names) < 4 else f"{len(names)} models",
+        "name": together if len(together) < 70 else f"{len(names)} models",
         "models": names,
         "warnings": [*_own(trees), *_between(trees), *_not_kept(names, kept)],
     }
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **nodes})
 
 
+def _described(checkpoints: xr.Dataset) -> xr.Dataset:
+    """What names a model's checkpoints, without what is known of each product."""
+    found = checkpoints.set_coords(["step", "tokens", "branch"])
+    if "revision" not in found:
+        nothing = np.full(found.sizes["checkpoint"], "")
+        found = found.assign(revision=("checkpoint", nothing))
+    return found[["revision"]].drop_vars("row", errors="ignore")
+
+
 def _own(trees: Mapping[str, xr.DataTree]) -> list[str]:
-    return [f"{name}: {line}" for name, tree in trees.items() for line in tree.attrs["warnings"]]
+    return [
+        f"{name}: {line}" for name, tree in trees.items() for line in tree.attrs.get("warnings", [])
+    ]
 
 
 def _between(trees: Mapping[str, xr.DataTree]) -> list[str]:

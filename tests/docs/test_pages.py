@@ -43,7 +43,15 @@ def test_exploring(series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         recipe_text(series, measures="names = []").replace('["party"]', '["president"]')
     )
     store = execute(load_recipe(recipe)).store
-    assert run_page("exploring.md", {"store": store, "folder": tmp_path}) >= 7
+    deeper = tmp_path / "deeper"
+    deeper.mkdir()
+    save_tokenizer(train_tokenizer(speeches(), vocabulary=300), deeper)
+    for step in (0, 4):
+        save_step(deeper, step, blocks=4)
+    text = recipe_text(deeper, measures="names = []").replace('["party"]', '["president"]')
+    recipe.write_text(text.replace("tiny", "deeper"))
+    space = {"store": store, "other": execute(load_recipe(recipe)).store, "folder": tmp_path}
+    assert run_page("exploring.md", space) >= 9
     printed = capsys.readouterr().out
     assert "most focused head" in printed
     assert "garrido2022" in printed

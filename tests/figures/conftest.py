@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 
 from figures import draw
+from runs.study import assemble
 
 TOKENS_A_STEP = 2048
-LAYERS = ["embedding", "1", "2", "3", "4", "final"]
 FAILED = 64
 KNOTS = [1.0, 16.0, 181.0, 1500.0]
 RANKME = [47.0, 3.4, 36.0, 53.0]
@@ -64,16 +64,18 @@ def _measure(
     return xr.Dataset(data, coords, {**described, **attrs})
 
 
-def _geometry(runs: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, xr.Dataset]:
+def _geometry(
+    runs: dict[str, np.ndarray], rng: np.random.Generator, layers: list[str]
+) -> dict[str, xr.Dataset]:
     axis = _checkpoints(runs)
     steps = axis["step"][1]
     coords = {
         **axis,
-        "layer": np.arange(len(LAYERS)),
-        "layer_name": (("layer",), np.array(LAYERS)),
+        "layer": np.arange(len(layers)),
+        "layer_name": (("layer",), np.array(layers)),
     }
     other = np.asarray(axis["branch"][1] != "main", dtype=float)
-    depth = np.linspace(0.35, 1.0, len(LAYERS))
+    depth = np.linspace(0.35, 1.0, len(layers))
     final = _between(steps, KNOTS, np.log(RANKME)) - 0.15 * other
     log_rankme = np.log(47) + (final - np.log(47))[:, None] * depth
     log_rankme += rng.normal(0, 0.02, log_rankme.shape)
@@ -98,12 +100,15 @@ def _geometry(runs: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str
     }  # fmt: skip
 
 
-def _others(runs: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, xr.Dataset]:
+def _others(
+    runs: dict[str, np.ndarray], rng: np.random.Generator, blocks: int, head_count: int
+) -> dict[str, xr.Dataset]:
     axis = _checkpoints(runs)
     steps = axis["step"][1]
-    heads = {**axis, "block": np.arange(1, 5), "head": np.arange(4)}
+    heads = {**axis, "block": np.arange(1, blocks + 1), "head": np.arange(head_count)}
     fall = _between(steps, [1, 60, 1500], [0.0, 0.1, 1.0])[:, None, None]
-    entropy = 3.85 - fall * rng.uniform(0.3, 2.6, (4, 4)) + rng.normal(0, 0.02, (steps.size, 4, 4))
+    entropy = 3.85 - fall * rng.uniform(0.3, 2.6, (blocks, head_count))
+    entropy += rng.normal(0, 0.02, (steps.size, blocks, head_count))
     dims = ("checkpoint", "block", "head")
     loss = _between(steps, [1, 30, 300, 1500], [7.62, 6.4, 4.9, 4.2])
     loss += 0.1 * (axis["branch"][1] != "main")
@@ -172,7 +177,7 @@ def _phases(last: int) -> xr.Dataset:
     )  # fmt: skip
 
 
-def build_tree(*names: str) -> xr.DataTree:
+def build_tree(*names: str, blocks: int = 4, heads: int = 4) -> xr.DataTree:
     rng = np.random.default_rng(0)
     lasts = dict(zip(names, (1500, 800), strict=False))
     every = {name: steps_of_run(last) for name, last in lasts.items()}
@@ -193,8 +198,10 @@ def build_tree(*names: str) -> xr.DataTree:
         },
         {"checkpoint": axis["checkpoint"], "product": products},
     )
+    layers = ["embedding", *map(str, range(1, blocks + 1)), "final"]
     nodes = {
-        f"/measures/{k}/sotu": v for k, v in {**_geometry(done, rng), **_others(done, rng)}.items()
+        f"/measures/{k}/sotu": v
+        for k, v in {**_geometry(done, rng, layers), **_others(done, rng, blocks, heads)}.items()
     }
     nodes |= {f"/phases/sotu/{name}": _phases(last) for name, last in lasts.items()}
     root = xr.Dataset(
@@ -294,6 +301,12 @@ def lone(tree: xr.DataTree) -> xr.DataTree:
         np.array([0.003]), unit="1",
     )  # fmt: skip
     return xr.DataTree.from_dict(nodes)
+
+
+@pytest.fixture(scope="session")
+def study(tree: xr.DataTree) -> xr.DataTree:
+    """Two models: one of four blocks of four heads, one of six of six with two branches."""
+    return assemble({"small": tree, "deep": build_tree("main", "sft", blocks=6, heads=6)})
 
 
 @pytest.fixture(scope="session")

@@ -27,12 +27,14 @@ def speeches(count: int = 60, words: int = 40) -> list[str]:
     return [" ".join(generator.choice(lexicon, words)) for _ in range(count)]
 
 
-def save_step(folder: Path, step: int, *, vocabulary: int = 320) -> None:
+def save_step(
+    folder: Path, step: int, *, vocabulary: int = 320, blocks: int = 3, width: int = 32
+) -> None:
     torch.manual_seed(0)
     config = GPTNeoXConfig(
         vocab_size=vocabulary,
-        hidden_size=32,
-        num_hidden_layers=3,
+        hidden_size=width,
+        num_hidden_layers=blocks,
         num_attention_heads=4,
         intermediate_size=64,
         max_position_embeddings=64,
