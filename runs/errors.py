@@ -18,3 +18,9 @@ class HubError(InputError):
 
 class CheckpointError(PhasescopeError):
     """One checkpoint cannot be captured: it is marked with the reason and the run goes on."""
+
+
+def line_of(error: BaseException) -> str:
+    """The first line of what an error says, for a message of one line."""
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__

@@ -12,6 +12,7 @@ from typing import Any
 
 from runs.checkpoints import Checkpoint, Series, in_order, named
 from runs.errors import InputError
+from runs.integrity import GGUF
 from runs.published import tokens_per_step as published_rate
 
 MANIFEST = "series.json"
@@ -109,7 +110,7 @@ def gguf(path: str | Path, *, package: str | None = None, step: int = 0, tokens:
             magic = content.read(4)
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); set `series.path`") from None
-    if magic != b"GGUF" or file.suffix != ".gguf":
+    if magic != b"GGUF" or file.suffix != GGUF:
         raise InputError(f"{file}: is not a GGUF file; set `series.path` to a .gguf file")
     checkpoint = Checkpoint(file, step, tokens, "main", file.stem)
     return Series(file.stem, (checkpoint,), file)
@@ -146,12 +147,18 @@ def is_cache(root: Path) -> bool:
 
 def cached_revisions(root: Path) -> dict[str, Path]:
     """Revisions in a repository's cache folder and the folders of their files, without a network."""
-    found = {}
-    for ref in sorted(p for p in (root / "refs").rglob("*") if p.is_file()):
-        snapshot = root / "snapshots" / ref.read_text(encoding="utf-8").strip()
-        if snapshot.is_dir():
-            found[ref.relative_to(root / "refs").as_posix()] = snapshot
-    return found
+    refs = sorted(p for p in (root / "refs").rglob("*") if p.is_file())
+    names = [ref.relative_to(root / "refs").as_posix() for ref in refs]
+    return {n: snapshot for n in names if (snapshot := cached_revision(root, n)) is not None}
+
+
+def cached_revision(root: Path, revision: str) -> Path | None:
+    """The folder of one revision's files in a repository's cache folder, None if it is not there."""
+    ref = root / "refs" / revision
+    if not ref.is_file():
+        return None
+    snapshot = root / "snapshots" / ref.read_text(encoding="utf-8").strip()
+    return snapshot if snapshot.is_dir() else None
 
 
 def _from_cache(root: Path, tokens_per_step: int | None) -> tuple[list[Checkpoint], str]:

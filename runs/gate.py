@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 
 from runs.checkpoints import Checkpoint, Series
-from runs.integrity import Fingerprint, Known, judge
+from runs.integrity import Fingerprint, judge_series
 from runs.writing import DONE, FAILED, MISSING, StoreWriter
 
 _MARKS = ("duplicate: ", "partial duplicate: ")
@@ -21,12 +20,10 @@ def remember(writer: StoreWriter, checkpoint: Checkpoint, print_: Fingerprint) -
 
 def verdicts(writer: StoreWriter, series: Series, accept: tuple[str, ...]) -> dict[str, str]:
     """Judge the checkpoints whose digests the store has; label to reason of those not to be used."""
-    kept = writer.matrices()
-    known = [
-        Known(c.label, c.branch, c.step, c.tokens, _large(kept, c.label))
-        for c in series.checkpoints
-    ]
-    return judge(known, accept=accept)
+    large = {
+        label: frozenset(json.loads(text)) for label, text in writer.matrices().items() if text
+    }
+    return judge_series(series.checkpoints, large, accept=accept)
 
 
 def apply_verdicts(writer: StoreWriter, series: Series, accept: tuple[str, ...]) -> None:
@@ -37,21 +34,19 @@ def apply_verdicts(writer: StoreWriter, series: Series, accept: tuple[str, ...])
     """
     found = verdicts(writer, series, accept)
     labels, products = writer.labels(), writer.products()
-    status, errors, attempts = (writer.cells(n) for n in ("status", "error", "attempt"))
+    status = writer.cells("status")
+    failed = (status == FAILED).any(axis=1)
     mine = {c.label for c in series.checkpoints}
+    # Only rows with a verdict, now or before, are read further: a table is a file a cell.
+    rows = [r for r, label in enumerate(labels) if label in mine and (label in found or failed[r])]
     with writer.claim("store").wait():
-        for row, label in enumerate(labels):
-            if label not in mine:
-                continue
+        for row in rows:
+            label = labels[row]
+            errors, attempts = (writer.row(n, label, products) for n in ("error", "attempt"))
             for column, product in enumerate(products):
-                marked = str(errors[row, column]).startswith(_MARKS)
+                marked = str(errors[product]).startswith(_MARKS)
                 if label in found and (status[row, column] != FAILED or marked):
                     writer.set_cell(product, label, error=found[label], status=FAILED)
                 elif label not in found and marked:
-                    captured = bool(str(attempts[row, column]))
+                    captured = bool(str(attempts[product]))
                     writer.set_cell(product, label, error="", status=DONE if captured else MISSING)
-
-
-def _large(kept: Mapping[str, str], label: str) -> frozenset[str]:
-    text = kept.get(label, "")
-    return frozenset(json.loads(text)) if text else frozenset[str]()

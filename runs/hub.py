@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from runs.checkpoints import Checkpoint
-from runs.errors import CheckpointError, HubError
-from runs.folders import cached_revisions
+from runs.errors import CheckpointError, HubError, line_of
+from runs.folders import cached_revision, cached_revisions
 
 _SMALL = ("*.json", "*.txt", "*.model", "tokenizer*")
 _NO_NETWORK = (
@@ -42,8 +42,8 @@ def located(checkpoint: Checkpoint) -> Path | None:
         return checkpoint.path
     if _complete(checkpoint.path):
         return checkpoint.path
-    cache = _cache_of(checkpoint)
-    found = cached(checkpoint.repository, cache).get(checkpoint.revision)
+    folder = repository_folder(checkpoint.repository, _cache_of(checkpoint))
+    found = cached_revision(folder, checkpoint.revision)
     return found if found is not None and _complete(found) else None
 
 
@@ -72,7 +72,7 @@ def revisions(repository: str, cache: Path | None) -> list[str]:
         there = list(cached(repository, cache))
         if there:
             return there
-        raise HubError(f"{repository}: {_NO_NETWORK.format(line=_line(error))}") from None
+        raise HubError(f"{repository}: {_NO_NETWORK.format(line=line_of(error))}") from None
     return [ref.name for ref in (*refs.branches, *refs.tags)]
 
 
@@ -89,7 +89,7 @@ def published_hashes(repository: str, revision: str) -> dict[str, str]:
     try:
         tree = list(HfApi().list_repo_tree(repository, revision=revision, recursive=True))
     except Exception as error:  # as above
-        raise HubError(f"{repository}: {_NO_NETWORK.format(line=_line(error))}") from None
+        raise HubError(f"{repository}: {_NO_NETWORK.format(line=line_of(error))}") from None
     hashes = {}
     for entry in tree:
         lfs: Any = getattr(entry, "lfs", None)
@@ -139,14 +139,14 @@ def fetch(checkpoint: Checkpoint, *, weights: bool = True) -> Path:
         )
     except (RevisionNotFoundError, RepositoryNotFoundError, EntryNotFoundError) as error:
         raise CheckpointError(
-            f"{place[0]} at {place[1]}: the hub has no such revision ({_line(error)})"
+            f"{place[0]} at {place[1]}: the hub has no such revision ({line_of(error)})"
         ) from None
     except CheckpointError:
         raise
     except Exception as error:  # as above; a full disk among them
         if isinstance(error, OSError) and error.errno is not None and error.errno == 28:
             raise
-        raise HubError(f"{place[0]}: {_NO_NETWORK.format(line=_line(error))}") from None
+        raise HubError(f"{place[0]}: {_NO_NETWORK.format(line=line_of(error))}") from None
     return Path(folder)
 
 
@@ -182,8 +182,3 @@ def _complete(folder: Path) -> bool:
 
 def _has_tokenizer(folder: Path) -> bool:
     return any((folder / n).is_file() for n in ("tokenizer.json", "tokenizer_config.json"))
-
-
-def _line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:160] if text else type(error).__name__

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runs.documents import Document, read_documents
-from runs.errors import InputError
+from runs.errors import InputError, line_of
 from runs.recipe import InputTable
 
 FOLDS = 8
@@ -105,8 +105,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
             folder, local_files_only=True, **options
         )
     except Exception as error:  # every tokenizer class fails in its own way
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path}: the tokenizer cannot be read ({line})") from None
+        raise InputError(f"{path}: the tokenizer cannot be read ({line_of(error)})") from None
     return tokenizer
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from runs.errors import CheckpointError
+from runs.checkpoints import Checkpoint
+from runs.errors import CheckpointError, line_of
 
 GGUF = ".gguf"
 _SAFETENSORS, _BIN = "*.safetensors", "pytorch_model*.bin"
@@ -125,6 +126,20 @@ class Known:
     large: frozenset[str]
 
 
+def judge_series(
+    checkpoints: Sequence[Checkpoint],
+    large: Mapping[str, frozenset[str]],
+    *,
+    accept: Sequence[str] = (),
+) -> dict[str, str]:
+    """`judge` for checkpoints whose digests are known by label; the others take part without any."""
+    known = [
+        Known(c.label, c.branch, c.step, c.tokens, large.get(c.label, frozenset()))
+        for c in checkpoints
+    ]
+    return judge(known, accept=accept)
+
+
 def judge(series: Sequence[Known], *, accept: Sequence[str] = ()) -> dict[str, str]:
     """Compare every checkpoint with all others and say which are not what their labels say.
 
@@ -224,9 +239,9 @@ def _tensors(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
     except CheckpointError:
         raise
     except SafetensorError as error:
-        raise CheckpointError(f"{file}: is truncated or damaged ({_line(error)})") from None
+        raise CheckpointError(f"{file}: is truncated or damaged ({line_of(error)})") from None
     except Exception as error:  # torch's reader raises many kinds for a damaged archive
-        raise CheckpointError(f"{file}: cannot be read ({_line(error)})") from None
+        raise CheckpointError(f"{file}: cannot be read ({line_of(error)})") from None
 
 
 def _of_tensor(tensor: torch.Tensor) -> str:
@@ -256,9 +271,4 @@ def _indexed(index: Path) -> set[str]:
     try:
         return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     except (ValueError, KeyError, AttributeError, OSError) as error:
-        raise CheckpointError(f"{index}: cannot be read ({_line(error)})") from None
-
-
-def _line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:160] if text else type(error).__name__
+        raise CheckpointError(f"{index}: cannot be read ({line_of(error)})") from None

@@ -19,6 +19,7 @@ from runs.points import choose_points
 from runs.products import PRODUCTS
 from runs.products.base import Spec
 from runs.recipe import CaptureTable
+from runs.store import with_groups
 from runs.writing import DONE, digest, versions
 
 _OPEN = ("products", "block", "micro_batch", "hidden", "moments", "attention")
@@ -161,30 +162,24 @@ def _checkpoints(row: dict[str, Any], name: str, spec: Spec) -> xr.Dataset:
 
 def _set_nodes(spec: Spec) -> dict[str, xr.Dataset]:
     inputs, points = spec.inputs, spec.points
-    labels = {label: ("sample", values) for label, values in inputs.labels.items()}
-    of_points = {label: ("point", values[points.sample]) for label, (_, values) in labels.items()}
-    return {
-        "inputs": xr.Dataset(
-            {
-                "tokens": (("sample", "position"), inputs.tokens),
-                "length": ("sample", inputs.length),
-                "fold": ("sample", inputs.fold),
-                "group": ("sample", inputs.group),
-                **labels,
-            },
-            attrs={"description": inputs.description, "digest": inputs.digest},
-        ),
-        "points": xr.Dataset(
-            {
-                "sample": ("point", points.sample),
-                "position": ("point", points.position),
-                "last": ("point", points.last),
-                "group": ("point", inputs.group[points.sample]),
-                "fold": ("point", inputs.fold[points.sample]),
-                **of_points,
-            }
-        ),
-    }
+    of_inputs = xr.Dataset(
+        {
+            "tokens": (("sample", "position"), inputs.tokens),
+            "length": ("sample", inputs.length),
+            "fold": ("sample", inputs.fold),
+            "group": ("sample", inputs.group),
+            **{label: ("sample", values) for label, values in inputs.labels.items()},
+        },
+        attrs={"description": inputs.description, "digest": inputs.digest},
+    )
+    of_points = xr.Dataset(
+        {
+            "sample": ("point", points.sample),
+            "position": ("point", points.position),
+            "last": ("point", points.last),
+        }
+    )
+    return {"inputs": of_inputs, "points": with_groups(of_points, of_inputs)}
 
 
 def _product_node(product: str, spec: Spec, arrays: Any, row: dict[str, Any]) -> xr.Dataset:

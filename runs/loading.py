@@ -16,7 +16,7 @@ import torch
 
 from runs.architectures import ModelShape, model_shape
 from runs.attention_tap import register
-from runs.errors import CheckpointError, InputError
+from runs.errors import CheckpointError, InputError, line_of
 from runs.integrity import GGUF, weight_files
 from runs.loaded import LoadedModel, materialised, wrap
 
@@ -165,9 +165,3 @@ def _offload() -> str:
     folder = tempfile.mkdtemp(prefix="phasescope-offload-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
-
-
-def line_of(error: BaseException) -> str:
-    """The first line of what an error says."""
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__

@@ -31,7 +31,7 @@ def fitting_micro_batch(spec: Spec, *, companions: int = 1) -> int:
     capture, shape = spec.capture, spec.shape
     length = int(spec.inputs.length.max())
     item = torch.finfo(getattr(torch, capture.dtype)).bits // 8
-    sample = length * shape.width * _WIDTHS * 4
+    sample = sample_bytes(length, shape.width)
     free = free_bytes(capture.device) * _SHARE / companions
     if capture.block * sample <= free:
         return capture.block
@@ -39,6 +39,11 @@ def fitting_micro_batch(spec: Spec, *, companions: int = 1) -> int:
     kept = capture.block * length * shape.width * shape.layers * item
     held = kept if {"moments"} & set(capture.products) else 0
     return int(max(1, min(capture.block, (free - held) // sample)))
+
+
+def sample_bytes(length: int, width: int) -> int:
+    """What one sample of a forward pass with statistics takes at its peak."""
+    return length * width * _WIDTHS * 4
 
 
 def free_bytes(device: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +11,12 @@ from runs.checkpoints import Series
 from runs.errors import InputError
 from runs.fetching import here
 from runs.inputs import FOLDS, InputSet
+from runs.memory import sample_bytes
+from runs.plan import layout_bytes, layouts_of
 from runs.points import choose_points
-from runs.products import PRODUCTS
 from runs.products.base import Spec
 from runs.published import Published, published
 from runs.recipe import Recipe
-from runs.visits import VISITS
-
-_ACTIVATIONS = 32 * 4  # bytes a token and unit of width that a forward pass with statistics holds
 
 
 @dataclass(frozen=True)
@@ -72,16 +69,7 @@ def outline(recipe: Recipe, series: Series) -> Outline:
     specs = {name: _spec(name, recipe, model.shape) for name in recipe.inputs}
     fetched = sum(here(c) is not None for c in series.checkpoints)
     missing = len(series) - fetched
-    store = {
-        f"{name}/{product}": sum(a.bytes for a in PRODUCTS[product].layout(spec).values())
-        for name, spec in specs.items()
-        for product in recipe.capture.products
-    }
-    store |= {
-        f"{name}/{visit}": sum(a.bytes for a in VISITS[visit].layout(spec).values())
-        for name, spec in specs.items()
-        for visit in recipe.capture.visits
-    }
+    store = layout_bytes(layouts_of(specs))
     table = recipe.series
     held = len(series) if table.keep == "all" else min(len(series), 1 + table.prefetch)
     disk = held * model.bytes
@@ -124,18 +112,10 @@ def _memory(recipe: Recipe, model: Published) -> dict[str, int]:
     longest = max(table.length for table in recipe.inputs.values())
     found = {
         "weights": model.parameters * each,
-        "one sample": longest * shape.width * _ACTIVATIONS,
+        "one sample": sample_bytes(longest, shape.width),
     }
     if "moments" in capture.products:
         # Running fold and total, in float64, a layer and pool.
         pools = len(capture.moments.pools)
         found["moments"] = 2 * pools * shape.layers * shape.width**2 * 8
     return found
-
-
-def free_disk(recipe: Recipe) -> int:
-    """Bytes free where the store will be."""
-    place = recipe.store
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -51,19 +52,12 @@ class Plan:
     @cached_property
     def layouts(self) -> dict[str, dict[str, ArraySpec]]:
         """Array specs by `SET/PRODUCT`, visits included, in capture order."""
-        capture = self.recipe.capture
-        found = {}
-        for name, spec in self.specs.items():
-            for product in capture.products:
-                found[f"{name}/{product}"] = PRODUCTS[product].layout(spec)
-            for visit in capture.visits:
-                found[f"{name}/{visit}"] = VISITS[visit].layout(spec)
-        return found
+        return layouts_of(self.specs)
 
     @property
     def bytes_per_checkpoint(self) -> dict[str, int]:
         """Bytes of one checkpoint by `SET/PRODUCT`, before compression."""
-        return {k: sum(a.bytes for a in layout.values()) for k, layout in self.layouts.items()}
+        return layout_bytes(self.layouts)
 
     def require_disk(self, cells: int) -> None:
         """Refuse to start what cannot end.
@@ -75,13 +69,29 @@ class Plan:
         """
         per_cell = sum(self.bytes_per_checkpoint.values()) / max(len(self.layouts), 1)
         needed = per_cell * cells
-        free = shutil.disk_usage(_existing(self.recipe.store)).free
+        free = free_disk(self.recipe.store)
         if needed > free:
             raise InputError(
                 f"{self.recipe.store}: needs about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
                 "free; free space, choose another `store`, or keep fewer points "
                 "(capture.hidden.other_points)"
             )
+
+
+def layouts_of(specs: Mapping[str, Spec]) -> dict[str, dict[str, ArraySpec]]:
+    """Array specs by `SET/PRODUCT`, visits included, in capture order."""
+    found = {}
+    for name, spec in specs.items():
+        for product in spec.capture.products:
+            found[f"{name}/{product}"] = PRODUCTS[product].layout(spec)
+        for visit in spec.capture.visits:
+            found[f"{name}/{visit}"] = VISITS[visit].layout(spec)
+    return found
+
+
+def layout_bytes(layouts: Mapping[str, Mapping[str, ArraySpec]]) -> dict[str, int]:
+    """Bytes of one checkpoint by `SET/PRODUCT`, before compression."""
+    return {k: sum(a.bytes for a in layout.values()) for k, layout in layouts.items()}
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -236,7 +246,8 @@ def _check_vocabulary(inputs: InputSet, shape: ModelShape, series: Series) -> No
         )
 
 
-def _existing(path: Path) -> Path:
+def free_disk(path: Path) -> int:
+    """Bytes free where a file or folder is, or will be."""
     while not path.exists():
         path = path.parent
-    return path
+    return shutil.disk_usage(path).free

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,8 +16,8 @@ from runs.catalogue import MEASURES, Pair
 from runs.checkpoints import Series
 from runs.errors import InputError
 from runs.faults import known_faults
-from runs.outline import Outline, free_disk
-from runs.plan import Plan
+from runs.outline import Outline
+from runs.plan import Plan, free_disk
 from runs.products import PRODUCTS
 from runs.recipe import Recipe
 from runs.verify import Verdict
@@ -56,11 +55,8 @@ def show_plan(plan: Plan, console: Console) -> None:
     table.add_section()
     table.add_row("all", _bytes(total), _bytes(total * len(series)))
     console.print(table)
-    place = plan.recipe.store
-    while not place.exists():
-        place = place.parent
     console.print(
-        f"store {plan.recipe.store}, {_bytes(shutil.disk_usage(place).free)} free; one pass a "
+        f"store {plan.recipe.store}, {_bytes(free_disk(plan.recipe.store))} free; one pass a "
         "checkpoint for all products",
         soft_wrap=True,
     )
@@ -104,7 +100,7 @@ def show_outline(found: Outline, recipe: Recipe, console: Console) -> None:
         series_table.add_row(f"memory of a process: {what}", _bytes(size))
     series_table.add_row("passes", f"{count}, one a checkpoint for all products")
     console.print(series_table)
-    console.print(f"store {recipe.store}, {_bytes(free_disk(recipe))} free", soft_wrap=True)
+    console.print(f"store {recipe.store}, {_bytes(free_disk(recipe.store))} free", soft_wrap=True)
 
 
 def show_faults(series: Series, console: Console) -> None:

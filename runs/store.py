@@ -89,7 +89,7 @@ def _open(root: Path) -> xr.DataTree:
             if label in checkpoints["product"].values:
                 dataset = _finished(dataset, checkpoints, label)
             nodes[f"/sets/{label}"] = dataset
-        nodes[f"/sets/{name}/points"] = _with_groups(
+        nodes[f"/sets/{name}/points"] = with_groups(
             nodes[f"/sets/{name}/points"], nodes[f"/sets/{name}/inputs"]
         )
     for base, depth in (("measures", 3), ("phases", 2)):
@@ -135,7 +135,7 @@ def _labelled(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.set_coords([*names])
 
 
-def _with_groups(points: xr.Dataset, inputs: xr.Dataset) -> xr.Dataset:
+def with_groups(points: xr.Dataset, inputs: xr.Dataset) -> xr.Dataset:
     """Labels and resampling groups of the points, from their samples."""
     sample = points["sample"].values
     extra: dict[Hashable, Any] = {

@@ -9,7 +9,7 @@ from runs import hub
 from runs.checkpoints import Checkpoint, Series
 from runs.errors import CheckpointError, HubError
 from runs.fetching import here
-from runs.integrity import Fingerprint, Known, fingerprint, judge
+from runs.integrity import Fingerprint, fingerprint, judge_series
 
 
 @dataclass(frozen=True)
@@ -65,25 +65,12 @@ def verify_series(
         except CheckpointError as error:
             reasons[checkpoint.label] = _kind(str(error))
         advance(checkpoint.label)
-    known = [
-        Known(
-            c.label,
-            c.branch,
-            c.step,
-            c.tokens,
-            prints[c.label].large if c.label in prints else frozenset(),
-        )
-        for c in series.checkpoints
-    ]
-    reasons |= judge(known, accept=accept)
+    large = {label: print_.large for label, print_ in prints.items()}
+    reasons |= judge_series(series.checkpoints, large, accept=accept)
     sources = {c.label: "not on this disk" for c in remote}
     hashes = _hashes(remote, advance)
     if hashes:
-        told = [
-            Known(c.label, c.branch, c.step, c.tokens, hashes.get(c.label, frozenset()))
-            for c in series.checkpoints
-        ]
-        reasons |= judge(told, accept=accept)
+        reasons |= judge_series(series.checkpoints, hashes, accept=accept)
         sources |= dict.fromkeys(hashes, "the hub's hashes of its files")
     return [
         Verdict(

@@ -225,7 +225,7 @@ class StoreWriter:
     def set_matrices(self, checkpoint: str, digests: str) -> None:
         """Keep the digests of a checkpoint's large matrices, as JSON; its capturer is the one writer."""
         with named_errors(self.path):
-            _array(self._checkpoints(), "matrices")[self.labels().index(checkpoint)] = digests
+            _array(self._checkpoints(), "matrices")[self._row(checkpoint)] = digests
 
     def matrices(self) -> dict[str, str]:
         """Digests of large matrices, as JSON, by checkpoint; "" where they are not known yet."""

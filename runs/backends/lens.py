@@ -9,7 +9,7 @@ import torch
 
 from attention.patterns import pattern_statistics
 from runs.backends.base import AttentionListener, HiddenListener
-from runs.errors import InputError
+from runs.errors import InputError, line_of
 from runs.loaded import LoadedModel, padding_options
 
 
@@ -111,7 +111,6 @@ def _bridged(loaded: LoadedModel) -> Any:
     try:
         return build_bridge_from_module(loaded.model, name, hf_config=loaded.model.config)
     except Exception as error:  # it raises what it likes for what it does not know
-        line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise InputError(
-            f'TransformerLens cannot bridge {name} ({line}); use capture.backend = "torch"'
+            f'TransformerLens cannot bridge {name} ({line_of(error)}); use capture.backend = "torch"'
         ) from None
