@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from runs.checkpoints import Checkpoint
 from runs.errors import CheckpointError, HubError, line_of
 from runs.folders import cached_revision, cached_revisions
 
+_WEIGHTS = (".safetensors", ".bin")  # in the order in which they are preferred
 _SMALL = ("*.json", "*.txt", "*.model", "tokenizer*")
 _NO_NETWORK = (
     "cannot be reached ({line}); fetch on a machine with network (`phasescope fetch RECIPE`) and set "
@@ -130,7 +132,7 @@ def fetch(checkpoint: Checkpoint, *, weights: bool = True) -> Path:
     place = (checkpoint.repository, checkpoint.revision)
     try:
         names = HfApi().list_repo_files(place[0], revision=place[1])
-        kinds = [k for k in (".safetensors", ".bin") if any(n.endswith(k) for n in names)]
+        kinds = [k for k in _WEIGHTS if any(n.endswith(k) for n in names)]
         if weights and not kinds:
             raise CheckpointError(f"{place[0]} at {place[1]}: the hub has no weights of it")
         wanted = [*_SMALL, *([f"*{kinds[0]}"] if weights else [])]
@@ -151,16 +153,31 @@ def fetch(checkpoint: Checkpoint, *, weights: bool = True) -> Path:
 
 
 def evict(checkpoint: Checkpoint) -> int:
-    """Remove a revision from the cache; files that other revisions share stay. Returns bytes freed."""
-    from huggingface_hub import scan_cache_dir
+    """Remove a revision from the cache; returns bytes freed.
 
+    The library's own removal takes the whole repository with its last revision, and with it what is
+    being fetched meanwhile. This takes the revision's links and the weights that are its alone; small
+    files stay, because revisions share them and one that is on its way may be about to link them.
+    """
     folder = located(checkpoint)
     if folder is None or not checkpoint.repository:
         return 0
-    strategy = scan_cache_dir(_cache_of(checkpoint)).delete_revisions(folder.name)
-    freed = int(strategy.expected_freed_size)
-    strategy.execute()
+    repository = folder.parents[1]
+    others = [other for other in (repository / "snapshots").iterdir() if other != folder]
+    alone = _weights(folder) - set[Path]().union(*map(_weights, others))
+    freed = sum(file.stat().st_size for file in alone)
+    for ref in (repository / "refs").rglob("*"):  # first, so that nobody finds half of it
+        if ref.is_file() and ref.read_text(encoding="utf-8").strip() == folder.name:
+            ref.unlink()
+    shutil.rmtree(folder)
+    for file in alone:
+        file.unlink(missing_ok=True)
     return freed
+
+
+def _weights(snapshot: Path) -> set[Path]:
+    """The weight files that a snapshot's links lead to."""
+    return {f.resolve() for kind in _WEIGHTS for f in snapshot.glob(f"*{kind}")}
 
 
 def cache_bytes(repository: str, cache: Path | None) -> int:

@@ -180,13 +180,38 @@ def test_fetching_ahead_keeping_none_and_a_budget(
         assert here(checkpoint) is None
     fetcher.close()
     assert sorted(fetched) == sorted(c.revision for c in away)
-    tight = Fetcher(SeriesTable(kind="hub", repository=REPOSITORY, cache=mine, disk_budget=1e-6))
+    budget = (runs.hub.cache_bytes(REPOSITORY, mine) + 1) / 1e9  # the small files that stay
+    tight = Fetcher(SeriesTable(kind="hub", repository=REPOSITORY, cache=mine, disk_budget=budget))
     tight.bring(away[0])
     with pytest.raises(InputError, match="disk_budget"):
         tight.bring(away[1])
     tight.finished(away[0])
     tight.bring(away[1])  # room was made by what is done
     assert here(away[0]) is None
+
+
+def test_evicting_leaves_what_others_share_and_what_is_on_its_way(cache: Path) -> None:
+    base = cache / "models--somebody--tiny"
+    series = {c.revision: c for c in hub(REPOSITORY, rate=256, cache=cache).checkpoints}
+    kinds = (".safetensors", ".bin")
+    files = {
+        r: {f.resolve() for f in c.path.iterdir() if f.suffix in kinds} for r, c in series.items()
+    }
+    shared = files["step16"] & files["step128"]
+    assert len(shared) == 1  # the first shard
+    others = set().union(*(found for r, found in files.items() if r != "step16"))
+    size = sum(f.stat().st_size for f in files["step16"] - others)
+    assert runs.hub.evict(series["step16"]) == size > 0
+    assert "step16" not in runs.hub.cached(REPOSITORY, cache)
+    assert all(f.exists() for f in shared)
+    for revision in set(series) - {"step16", "step0"}:
+        runs.hub.evict(series[revision])
+    coming = base / "blobs" / "0123.incomplete"
+    coming.write_bytes(b"half of it")
+    runs.hub.evict(series["step0"])  # the last one
+    assert runs.hub.cached(REPOSITORY, cache) == {}
+    assert coming.exists()
+    assert not any(f.exists() for found in files.values() for f in found)
 
 
 def test_hashes_of_a_hub_find_twins_without_a_download(
