@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from runs.errors import InputError, PhasescopeError
+from runs.terminal import forgive_encoding, open_console
 
 if TYPE_CHECKING:
     from runs.jobs import Outcome
@@ -39,6 +41,7 @@ Retry = Annotated[bool, typer.Option("--retry", help="Try checkpoints that faile
 
 def main() -> None:
     """Run the command line; one clear line for what a user can mend, never a traceback."""
+    forgive_encoding()
     try:
         app()
     except PhasescopeError as error:
@@ -69,7 +72,7 @@ def demo(
     """Train a small model, capture its checkpoints, draw its phases, write the report."""
     from runs.demo import make_demo
 
-    console = Console(highlight=False)
+    console = open_console()
     count = workers or min(os.cpu_count() or 1, 4)
     _finish(make_demo(out, workers=count, console=console), console)
 
@@ -90,7 +93,7 @@ def corpus(
     with named_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         written = write_documents(out, part="train" if part == "train" else "held_out")
-    Console(highlight=False).print(str(written), soft_wrap=True)
+    open_console().print(str(written), soft_wrap=True)
 
 
 @app.command()
@@ -98,13 +101,13 @@ def plan(recipe: Recipe) -> None:
     """Say what a run would do, before anything is downloaded or loaded."""
     from runs.fetching import here
     from runs.outline import outline
-    from runs.plan import make_plan, make_series
+    from runs.plan import make_plan, series_of
     from runs.recipe import load_recipe
     from runs.screens import show_faults, show_outline, show_plan
 
-    console = Console(highlight=False)
+    console = open_console()
     loaded = load_recipe(recipe)
-    series = make_series(loaded.series)
+    series = series_of(loaded)
     published = bool(series.checkpoints[0].repository)
     ready = series.tokenizer is not None and all(i.path.exists() for i in loaded.inputs.values())
     if published and not (ready and any(here(c) is not None for c in series.checkpoints)):
@@ -120,10 +123,10 @@ def fetch(recipe: Recipe) -> None:
     from runs.jobs import fetch_all
     from runs.recipe import load_recipe
 
-    console = Console(highlight=False)
+    console = open_console()
     failed = fetch_all(load_recipe(recipe), console)
     for label, reason in failed.items():
-        console.print(f"[red]failed[/] {label}: {reason}", soft_wrap=True)
+        console.print(Text.assemble(("failed", "red"), f" {label}: {reason}"), soft_wrap=True)
     if failed:
         raise typer.Exit(1)
 
@@ -139,7 +142,7 @@ def verify(
     from runs.jobs import verify_any
     from runs.screens import show_verdicts
 
-    console = Console(highlight=False)
+    console = open_console()
     verdicts = verify_any(what, console)
     show_verdicts(verdicts, console)
     if not all(verdict.good for verdict in verdicts):
@@ -163,7 +166,7 @@ def run(
     from runs.recipe import load_recipe
     from runs.shards import parse_shard
 
-    console = Console(highlight=False)
+    console = open_console()
     part = None if shard is None else parse_shard(shard)
     outcome = execute(
         load_recipe(recipe), workers=workers, retry=retry, shard=part, console=console
@@ -179,7 +182,7 @@ def status(store: Store) -> None:
     from runs.screens import show_status
     from runs.store import open_store
 
-    show_status(open_store(store), Console(highlight=False))
+    show_status(open_store(store), open_console())
 
 
 @app.command()
@@ -198,7 +201,7 @@ def measure(
     rows = [row for row in MEASURES.values() if row.default]
     if names:
         rows = [find_row(n, c or None) for n, _, c in (entry.partition("/") for entry in names)]
-    console = Console(highlight=False)
+    console = open_console()
     done = conclude(store, rows, PhasesTable(), console)
     console.print(f"{len(done)} measures computed, {store}", soft_wrap=True)
 
@@ -223,7 +226,7 @@ def figures(
     """Draw figures as PNG, SVG and PDF, each with its table and provenance."""
     from runs.drawing import draw_figures, split_words
 
-    console = Console(highlight=False)
+    console = open_console()
     stores, asked = split_words(words)
     folder = out or stores[0].parent / ("figures" if len(stores) == 1 else "study")
     chosen = [*asked, *(only or [])] or None
@@ -245,7 +248,7 @@ def report(
     """Write one self-contained HTML page with figures, tables, recipe and warnings."""
     from runs.drawing import write_report
 
-    console = Console(highlight=False)
+    console = open_console()
     console.print(str(write_report(stores, out, console, models=name)), soft_wrap=True)
 
 
@@ -258,7 +261,7 @@ def list_(
     """List what the suite can compute, draw, walk or look through."""
     from runs.screens import show_list
 
-    show_list(what, Console(highlight=False))
+    show_list(what, open_console())
 
 
 def _finish(outcome: Outcome, console: Console) -> None:

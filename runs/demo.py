@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from figures.save import write_atomic
 from runs.drawing import draw_figures, write_report
@@ -52,5 +53,5 @@ def make_demo(out: Path, *, workers: int, console: Console) -> Outcome:
     outcome = execute(load_recipe(recipe), workers=workers, console=console)
     draw_figures(outcome.store, out / "figures", None, console)
     page = write_report(outcome.store, out / "report.html", console)
-    console.print(f"\nThe report: [bold]{page}[/]", soft_wrap=True)
+    console.print(Text.assemble("\nThe report: ", (str(page), "bold")), soft_wrap=True)
     return outcome

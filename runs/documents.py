@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from runs.errors import InputError
 
+_HALVES = re.compile("[\ud800-\udfff]")
 _BLANK_LINES = re.compile(r"\n\s*\n")
 
 
@@ -53,6 +54,8 @@ def read_documents(
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path}: unknown kind of input; give .txt, .jsonl or .parquet")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path}: is not a regular file; save the text in one")  # a pipe may hang
     try:
         found = [
             _document(path, row, where, text, columns) for where, row in reader(path, text, columns)
@@ -92,6 +95,8 @@ def _jsonl(
                 row = json.loads(line)
             except json.JSONDecodeError as error:
                 raise InputError(f"{path}: line {i} is not valid JSON: {error.msg}") from None
+            except (ValueError, RecursionError) as error:  # numbers or nesting beyond any use
+                raise InputError(f"{path}: line {i} cannot be read ({error})") from None
             if not isinstance(row, dict):
                 raise InputError(f"{path}: line {i} is not a JSON object")
             yield f"line {i}", row
@@ -122,4 +127,8 @@ def _document(
             )
     if not isinstance(row[text], str):
         raise InputError(f"{path}: {where}: `{text}` is not a string")
+    for name in (text, *columns):
+        # JSON can spell halves of surrogate pairs, which no tokenizer and no store takes.
+        if not str(row[name]).isascii() and _HALVES.search(str(row[name])):
+            raise InputError(f"{path}: {where}: `{name}` holds half a character (a lone surrogate)")
     return Document(row[text], {name: row[name] for name in columns})

@@ -10,6 +10,7 @@ from typing import Any
 
 import xarray as xr
 from rich.console import Console
+from rich.text import Text
 
 from figures import FIGURES, MissingMeasure, draw, save
 from figures.report import render
@@ -77,7 +78,8 @@ def draw_figures(
             except (MissingMeasure, ValueError) as error:
                 if names:
                     raise InputError(f"{', '.join(map(str, places))}: {error}") from None
-                console.print(f"[yellow]{name} is left out[/]: {error}", soft_wrap=True)
+                said = Text.assemble((f"{name} is left out", "yellow"), f": {error}")
+                console.print(said, soft_wrap=True)
             else:
                 with named_errors(folder):
                     written += save(

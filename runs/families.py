@@ -177,7 +177,12 @@ def _matched(repository: str, revision: str, pattern: str | None) -> tuple[str, 
     if match is None:
         return None
     if "step" in match.re.groupindex:
-        return "main", int(match["step"])
+        found = match["step"] or ""
+        if not (found.isascii() and found.isdigit()):
+            raise InputError(
+                f"series.pattern: its group `step` matches {found!r}, which is no number"
+            )
+        return "main", int(found)
     return named(repository, revision)
 
 

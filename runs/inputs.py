@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from runs.documents import Document, read_documents
@@ -212,6 +213,12 @@ def _windows(
 def _assemble(
     name: str, table: InputTable, tokenizer: Tokenizer, samples: Sequence[_Sample]
 ) -> InputSet:
+    needed, free = len(samples) * table.length * 4, psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"key `inputs.{name}.length`: {len(samples)} samples × {table.length} tokens need "
+            f"{needed / 1e9:.1f} GB and {free / 1e9:.1f} GB of memory are free; give a smaller length"
+        )
     pad = next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
     tokens = np.full((len(samples), table.length), pad, np.int32)
     for row, sample in zip(tokens, samples, strict=True):

@@ -25,12 +25,13 @@ from runs.folders import read_folder
 from runs.gate import apply_verdicts
 from runs.measures import find_row, is_current, keep, measure_dataset, sets_for
 from runs.phases import write_phases
-from runs.plan import Plan, make_plan, make_series
+from runs.plan import Plan, make_plan, make_series, series_of
 from runs.products import PRODUCTS
 from runs.progress import CaptureProgress, simple_bar
 from runs.recipe import PhasesTable, Recipe, SeriesTable, load_recipe
 from runs.shards import Shard
 from runs.store import open_store
+from runs.terminal import open_console
 from runs.verify import Verdict, verify_series
 from runs.writing import DONE, FAILED, StoreWriter
 
@@ -75,9 +76,7 @@ def run(recipe: str | Path, *, workers: int = 1) -> xr.DataTree:
     InputError
         If the recipe, what it names, or the store cannot be used.
     """
-    return open_store(
-        execute(load_recipe(recipe), workers=workers, console=Console(highlight=False)).store
-    )
+    return open_store(execute(load_recipe(recipe), workers=workers, console=open_console()).store)
 
 
 def execute(
@@ -153,7 +152,7 @@ def fetch_all(recipe: Recipe, console: Console) -> dict[str, str]:
     InputError
         If the series is not of a hub, the hub is out of reach, or the disk budget is too small.
     """
-    series = make_series(recipe.series)
+    series = series_of(recipe)
     if not series.checkpoints[0].repository:
         raise InputError(f"{recipe.source}: key `series.kind`: its files are on this disk already")
     table = recipe.series.model_copy(update={"prefetch": 0})
@@ -183,7 +182,7 @@ def verify_any(what: Path, console: Console) -> list[Verdict]:
     accept: tuple[str, ...] = ()
     if what.is_file():
         recipe = load_recipe(what)
-        series, accept = make_series(recipe.series), recipe.series.accept
+        series, accept = series_of(recipe), recipe.series.accept
     elif (what / "zarr.json").is_file():
         table = series_table_of(open_store(what))
         series, accept = make_series(table), table.accept

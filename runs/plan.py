@@ -12,7 +12,7 @@ from pathlib import Path
 
 from runs.architectures import ModelShape
 from runs.backends import check_supported
-from runs.errors import InputError
+from runs.errors import InputError, concerning
 from runs.hub import located
 from runs.inputs import InputSet, build_set, load_tokenizer, tokenizer_digest
 from runs.loading import quiet_transformers, read_shape
@@ -111,18 +111,14 @@ def make_plan(recipe: Recipe) -> Plan:
     InputError
         If a file is missing, text is too short, a visit is unknown, or tokenizer and model differ.
     """
-    for visit in recipe.capture.visits:
-        if visit not in VISITS:
-            raise InputError(
-                f"{recipe.source}: key `capture.visits`: no visit `{visit}`; known: {', '.join(VISITS)}"
-            )
+    with concerning(recipe.source):
+        _check_capture(recipe)
+        free_disk(recipe.store)  # a name that no file system takes is refused here
+        return _make_plan(recipe)
+
+
+def _make_plan(recipe: Recipe) -> Plan:
     capture = recipe.capture
-    check_supported(capture, where=str(recipe.source))
-    if capture.device_map is not None and find_spec("accelerate") is None:
-        raise InputError(
-            f"{recipe.source}: key `capture.device_map`: needs a package that is not installed; "
-            "pip install 'phasescope[large]'"
-        )
     series = make_series(recipe.series)
     with quiet_transformers():
         shape = _first_shape(series)
@@ -149,6 +145,27 @@ def make_plan(recipe: Recipe) -> Plan:
     }
     identity = _identity(specs, tokenizer_digest(tokenizer), shape)
     return Plan(recipe, series, shape, specs, identity, series)
+
+
+def _check_capture(recipe: Recipe) -> None:
+    capture = recipe.capture
+    for visit in capture.visits:
+        if visit not in VISITS:
+            raise InputError(
+                f"{recipe.source}: key `capture.visits`: no visit `{visit}`; known: {', '.join(VISITS)}"
+            )
+    check_supported(capture, where=str(recipe.source))
+    if capture.device_map is not None and find_spec("accelerate") is None:
+        raise InputError(
+            f"{recipe.source}: key `capture.device_map`: needs a package that is not installed; "
+            "pip install 'phasescope[large]'"
+        )
+
+
+def series_of(recipe: Recipe) -> Series:
+    """The series of a recipe; what is wrong with it is said of the recipe's file."""
+    with concerning(recipe.source):
+        return make_series(recipe.series)
 
 
 def make_series(table: SeriesTable) -> Series:

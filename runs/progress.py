@@ -14,6 +14,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from runs.claims import Event
 
@@ -68,7 +69,8 @@ class CaptureProgress:
         """Show one event."""
         if event.kind == "start":
             if event.detail:
-                self._bar.console.print(f"[yellow]{event.checkpoint}[/]: {event.detail}")
+                said = Text.assemble((event.checkpoint, "yellow"), f": {event.detail}")
+                self._bar.console.print(said)
             return
         if event.kind == "advance":
             self._seen += event.samples
@@ -81,9 +83,8 @@ class CaptureProgress:
         )
         if event.kind == "failed":
             self.failed.append((event.checkpoint, event.detail))
-            self._bar.console.print(
-                f"[red]failed[/] {event.checkpoint}: {event.detail}", soft_wrap=True
-            )
+            said = Text.assemble(("failed", "red"), f" {event.checkpoint}: {event.detail}")
+            self._bar.console.print(said, soft_wrap=True)
         self._bar.update(self._task, completed=self._seen, count=self._count())
 
     def _count(self) -> str:

@@ -11,9 +11,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from runs.errors import InputError
+from runs.errors import InputError, shown
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+# Names become folders of the store, and no file system takes more than 255 bytes.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=100)]
+PackageName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+# Strict: "24", 24.0 and true are no whole numbers.
+Whole = Annotated[int, Field(strict=True)]
+Seed = Annotated[Whole, Field(ge=0)]
+_DEEPEST = 16
 ProductName = Literal["hidden", "moments", "attention", "tokens"]
 
 
@@ -33,7 +39,7 @@ _SERIES_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 _ON_A_HUB = ("cache", "prefetch", "keep", "disk_budget")
 _EVERY_KIND = ("kind", "tokenizer", "branches", "steps", "step_range", "log_spaced", "accept")
-_Count = Annotated[int, Field(ge=1)]
+_Count = Annotated[Whole, Field(ge=1)]
 
 
 class SeriesTable(_Table):
@@ -41,7 +47,7 @@ class SeriesTable(_Table):
 
     kind: Literal["local", "gguf", "pythia", "olmo", "olmo2", "olmo3", "hub"] = "local"
     path: Path | None = None
-    package: str | None = None
+    package: PackageName | None = None
     size: str | None = None
     deduped: bool = False
     seed: _Count | None = None
@@ -51,16 +57,16 @@ class SeriesTable(_Table):
     repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
     pattern: str | None = None
     cache: Path | None = None
-    tokens_per_step: Annotated[int, Field(gt=0)] | None = None
+    tokens_per_step: Annotated[Whole, Field(gt=0)] | None = None
     tokenizer: Path | None = None
-    branches: tuple[str, ...] | None = None
-    steps: tuple[int, ...] | None = None
-    step_range: tuple[int, int] | None = None
-    log_spaced: Annotated[int, Field(ge=2)] | None = None
+    branches: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    steps: Annotated[tuple[Whole, ...], Field(min_length=1)] | None = None
+    step_range: tuple[Whole, Whole] | None = None
+    log_spaced: Annotated[Whole, Field(ge=2)] | None = None
     accept: tuple[str, ...] = ()
-    prefetch: Annotated[int, Field(ge=0)] = 1
+    prefetch: Annotated[Whole, Field(ge=0)] = 1
     keep: Literal["all", "none"] = "all"
-    disk_budget: Annotated[float, Field(gt=0)] | None = None
+    disk_budget: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> SeriesTable:
@@ -89,12 +95,12 @@ class InputTable(_Table):
 
     path: Path
     mode: Literal["document", "packed"]
-    length: Annotated[int, Field(ge=2)]
+    length: Annotated[Whole, Field(ge=2)]
     text: str = "text"
-    min_length: Annotated[int, Field(ge=2)] = 2
+    min_length: Annotated[Whole, Field(ge=2)] = 2
     add_bos: bool = False
-    shuffle_seed: int | None = None
-    limit: Annotated[int, Field(ge=8)] | None = None
+    shuffle_seed: Seed | None = None
+    limit: Annotated[Whole, Field(ge=8)] | None = None
     labels: tuple[Name, ...] = ()
     group: str | None = None
 
@@ -110,8 +116,8 @@ class InputTable(_Table):
 class HiddenTable(_Table):
     """`[capture.hidden]`: which hidden states are kept one by one."""
 
-    extra_positions: Annotated[int, Field(ge=0)] = 0
-    other_points: Annotated[int, Field(ge=1)] = 2048
+    extra_positions: Annotated[Whole, Field(ge=0)] = 0
+    other_points: Annotated[Whole, Field(ge=1)] = 2048
     dtype: Literal["float32", "float16"] = "float32"
 
 
@@ -125,13 +131,13 @@ class AttentionTable(_Table):
     """`[capture.attention]`: how attention rows are computed."""
 
     kernel: Literal["streaming", "fused"] = "streaming"
-    tolerance: Annotated[float, Field(gt=0)] = 1e-4
+    tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
 
 
 class AblationTable(_Table):
     """`[capture.head_ablation]`: how many samples the ablation visit reads."""
 
-    samples: Annotated[int, Field(ge=1)] = 64
+    samples: Annotated[Whole, Field(ge=1)] = 64
 
 
 class CaptureTable(_Table):
@@ -143,8 +149,8 @@ class CaptureTable(_Table):
     backend: Literal["torch", "nnsight", "transformer_lens"] = "torch"
     device: Annotated[str, Field(pattern=r"^(cpu|mps|cuda(:\d+)?)$")] = "cpu"
     device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | None = None
-    block: Annotated[int, Field(ge=1)] = 16
-    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    block: Annotated[Whole, Field(ge=1)] = 16
+    micro_batch: Annotated[Whole, Field(ge=1)] | None = None
     hidden: HiddenTable = HiddenTable()
     moments: MomentsTable = MomentsTable()
     attention: AttentionTable = AttentionTable()
@@ -160,9 +166,9 @@ class MeasuresTable(_Table):
 class PhasesTable(_Table):
     """`[phases]`: how change points are looked for."""
 
-    max_breaks: Annotated[int, Field(ge=0, le=8)] = 4
+    max_breaks: Annotated[Whole, Field(ge=0, le=8)] = 4
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Recipe(_Table):
@@ -213,21 +219,8 @@ def load_recipe(path: str | Path) -> Recipe:
         the file, the key and the nearest known key or the value wanted.
     """
     source = Path(path)
-    try:
-        text = source.read_text(encoding="utf-8")
-        raw = tomllib.loads(text)
-    except FileNotFoundError:
-        raise InputError(
-            f"{source}: no such recipe; `phasescope demo` writes one to copy"
-        ) from None
-    except IsADirectoryError:
-        raise InputError(f"{source}: is a folder; give the recipe's .toml file") from None
-    except OSError as error:
-        raise InputError(f"{source}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{source}: is not UTF-8 text; a recipe is a TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{source}: is not valid TOML: {error}") from None
+    text, raw = _read(source)
+    _check_values(source, raw)
     for reserved in ("source", "text"):
         if reserved in raw:
             raise InputError(_unknown(source, (reserved,), Recipe))
@@ -238,9 +231,46 @@ def load_recipe(path: str | Path) -> Recipe:
     return _absolute(recipe, source.resolve().parent)
 
 
+def _read(source: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = source.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
+    except FileNotFoundError:
+        raise InputError(
+            f"{source}: no such recipe; `phasescope demo` writes one to copy"
+        ) from None
+    except IsADirectoryError:
+        raise InputError(f"{source}: is a folder; give the recipe's .toml file") from None
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{source}: is not UTF-8 text; a recipe is a TOML file") from None
+    except RecursionError:
+        raise InputError(f"{source}: is not valid TOML: nested too deeply") from None
+    except ValueError as error:  # a TOMLDecodeError, or a number of thousands of digits
+        raise InputError(f"{source}: is not valid TOML: {error}") from None
+
+
+def _check_values(source: Path, value: Any, key: tuple[str, ...] = ()) -> None:
+    """Refuse what TOML can spell and neither a file name nor a store can hold."""
+    if len(key) > _DEEPEST:  # dotted keys nest without end
+        raise InputError(f"{source}: key `{'.'.join(key[:3])}…`: nested too deeply")
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            _check_values(source, part, (*key, name))
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            _check_values(source, part, (*key, str(index)))
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise InputError(f"{source}: key `{'.'.join(key)}`: a whole number has at most 64 bits")
+    elif isinstance(value, str) and "\0" in value:
+        raise InputError(f"{source}: key `{'.'.join(key)}`: holds a NUL character; remove it")
+
+
 def _absolute(recipe: Recipe, folder: Path) -> Recipe:
     def absolute(path: Path) -> Path:
-        return Path(os.path.normpath(folder / path.expanduser()))
+        # Unlike Path.expanduser, this leaves the home of an unknown user as it stands.
+        return Path(os.path.normpath(folder / os.path.expanduser(path)))
 
     table = recipe.series
     series = table.model_copy(
@@ -270,8 +300,8 @@ def _first_line(source: Path, error: ValidationError) -> str:
         return f"{source}: key `{key}` is required and missing"
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
-    shown = "" if isinstance(given, Mapping) else f" (found {given!r})"
-    return f"{source}: key `{key}`: {message}{shown}"
+    found = "" if isinstance(given, Mapping) else f" (found {shown(given)})"
+    return f"{source}: key `{key}`: {message}{found}"
 
 
 def _unknown(source: Path, location: tuple[str, ...], table: type[BaseModel]) -> str:

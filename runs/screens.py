@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 
 from runs.architectures import ARCHITECTURES
 from runs.backends import BACKENDS
@@ -25,7 +25,7 @@ from runs.visits import VISITS
 from runs.writing import DONE, FAILED
 
 _ABOUT = ("kind", "reads", "unit", "source")
-_MARKS = {DONE: "[green]done[/]", FAILED: "[red]failed[/]"}
+_MARKS = {DONE: Text("done", "green"), FAILED: Text("failed", "red")}
 
 
 def show_plan(plan: Plan, console: Console) -> None:
@@ -34,9 +34,12 @@ def show_plan(plan: Plan, console: Console) -> None:
     steps = [c.step for c in series.checkpoints]
     branches = sorted({c.branch for c in series.checkpoints})
     console.print(
-        f"[bold]{series.name}[/]: {len(series)} checkpoint{'s' * (len(series) > 1)}, steps "
-        f"{min(steps):,}–{max(steps):,}, {len(branches)} branch{'es' * (len(branches) > 1)} "
-        f"({', '.join(branches)})"
+        Text.assemble(
+            (series.name, "bold"),
+            f": {len(series)} checkpoint{'s' * (len(series) > 1)}, steps "
+            f"{min(steps):,}–{max(steps):,}, {len(branches)} branch{'es' * (len(branches) > 1)} "
+            f"({', '.join(branches)})",
+        )
     )
     console.print(
         f"{shape.architecture}: {shape.blocks} blocks, width {shape.width}, {shape.heads} heads, "
@@ -47,7 +50,8 @@ def show_plan(plan: Plan, console: Console) -> None:
     console.print(f"backend {capture.backend}, {capture.dtype} on {where}")
     for name, spec in plan.specs.items():
         ratio = spec.inputs.samples / shape.width
-        console.print(f"set [bold]{name}[/]: {spec.inputs.description}; N/d = {ratio:.1f}")
+        said = f": {spec.inputs.description}; N/d = {ratio:.1f}"
+        console.print(Text.assemble("set ", (name, "bold"), said))
     table = Table("product", "one checkpoint", "whole series")
     for label, size in plan.bytes_per_checkpoint.items():
         table.add_row(label, _bytes(size), _bytes(size * len(series)))
@@ -68,8 +72,11 @@ def show_outline(found: Outline, recipe: Recipe, console: Console) -> None:
     branches = sorted({c.branch for c in series.checkpoints})
     unseen = sum(not c.verified for c in series.checkpoints)
     console.print(
-        f"[bold]{series.name}[/]: {len(series)} checkpoints, {len(branches)} "
-        f"branch{'es' * (len(branches) > 1)} ({', '.join(branches)})",
+        Text.assemble(
+            (series.name, "bold"),
+            f": {len(series)} checkpoints, {len(branches)} branch{'es' * (len(branches) > 1)} "
+            f"({', '.join(branches)})",
+        ),
         soft_wrap=True,
     )
     console.print(
@@ -84,7 +91,9 @@ def show_outline(found: Outline, recipe: Recipe, console: Console) -> None:
     for name, table in recipe.inputs.items():
         there = "" if table.path.exists() else f", not there yet: {table.path}"
         console.print(
-            f"set [bold]{name}[/]: at most {table.limit:,} × {table.length} tokens{there}",
+            Text.assemble(
+                "set ", (name, "bold"), f": at most {table.limit:,} × {table.length} tokens{there}"
+            ),
             soft_wrap=True,
         )
     series_table = Table("", "", show_header=False)
@@ -143,7 +152,7 @@ def show_status(tree: xr.DataTree, console: Console) -> None:
     headings = [p.split("/")[1] if alone else p.replace("/", "/\n") for p in products]
     table = Table(Column("checkpoint", no_wrap=True), Column("tokens", no_wrap=True), *headings)
     for row, label in enumerate(checkpoints["checkpoint"].values):
-        cells = [_MARKS.get(int(s), "missing") for s in checkpoints["status"].values[row]]
+        cells = [_MARKS.get(int(s), Text("missing")) for s in checkpoints["status"].values[row]]
         table.add_row(str(label), f"{int(checkpoints['tokens'].values[row]):,}", *cells)
     console.print(table)
     done = int(np.all(checkpoints["status"].values == DONE, axis=1).sum())
@@ -191,7 +200,7 @@ def show_list(what: str, console: Console) -> None:
         table.add_row("visits", *("yes" if b.visits else "no" for b in BACKENDS.values()))
         table.add_row(
             "needs",
-            *(escape("extra [backends]") if b.package else "nothing" for b in BACKENDS.values()),
+            *("extra [backends]" if b.package else "nothing" for b in BACKENDS.values()),
         )
     elif what == "architectures":
         table = Table(Column("architecture", no_wrap=True), "blocks", "final norm")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 import zarr
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
+from runs.cli import main
 from runs.models.tokenizer import save_tokenizer, train_tokenizer
 
 STEPS = (0, 1, 2, 4, 8, 16)
@@ -116,6 +118,26 @@ def write_recipe(series_folder: Path, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def cli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line in this process: exit code, standard output, standard error."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("PHASESCOPE_DEBUG", raising=False)
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["phasescope", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        code = stop.value.code
+        return (int(code) if code is not None else 0), out, err
+
+    return call
 
 
 def sets_digest(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,31 +10,10 @@ import pytest
 import transformers
 
 from figures import FIGURES
-from runs.cli import main
 from tests.runs.conftest import STEPS, save_step
 from tests.runs.zoo import tiny
 
 Write = Callable[..., Path]
-
-
-@pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line in this process: exit code, standard output, standard error."""
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.delenv("PHASESCOPE_DEBUG", raising=False)
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["phasescope", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        code = stop.value.code
-        return (int(code) if code is not None else 0), out, err
-
-    return call
 
 
 def one_line(result: tuple[int, str, str], *parts: str) -> None:

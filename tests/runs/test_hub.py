@@ -26,9 +26,8 @@ from runs.store import open_store
 from runs.verify import verify_series
 from runs.writing import DONE, FAILED
 from tests.runs.hub_cache import BAD, GOOD, REPOSITORY, add_revision, make_cache
-from tests.runs.test_cli import cli, one_line
+from tests.runs.test_cli import one_line
 
-__all__ = ["cli"]
 Write = Callable[..., Path]
 Cli = Callable[..., tuple[int, str, str]]
 

@@ -19,9 +19,7 @@ from runs.joining import of_model
 from runs.models.tokenizer import save_tokenizer, train_tokenizer
 from runs.recipe import load_recipe
 from tests.runs.conftest import recipe_text, save_step, speeches
-from tests.runs.test_cli import cli, one_line
-
-__all__ = ["cli"]
+from tests.runs.test_cli import one_line
 
 NAMES = ["small", "large"]
 
