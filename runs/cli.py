@@ -85,8 +85,8 @@ def corpus(
     ] = "held_out",
 ) -> None:
     """Write the speeches that the demo reads, as inputs for recipes of your own."""
+    from runs.damage import named_errors
     from runs.models.corpus import write_documents
-    from runs.writing import named_errors
 
     if part not in ("held_out", "train"):
         raise InputError(f"--part is {part}; give held_out or train")
@@ -99,22 +99,10 @@ def corpus(
 @app.command()
 def plan(recipe: Recipe) -> None:
     """Say what a run would do, before anything is downloaded or loaded."""
-    from runs.fetching import here
-    from runs.outline import outline
-    from runs.plan import make_plan, series_of
+    from runs.planning import show_recipe
     from runs.recipe import load_recipe
-    from runs.screens import show_faults, show_outline, show_plan
 
-    console = open_console()
-    loaded = load_recipe(recipe)
-    series = series_of(loaded)
-    published = bool(series.checkpoints[0].repository)
-    ready = series.tokenizer is not None and all(i.path.exists() for i in loaded.inputs.values())
-    if published and not (ready and any(here(c) is not None for c in series.checkpoints)):
-        show_outline(outline(loaded, series), loaded, console)
-    else:
-        show_plan(make_plan(loaded), console)
-    show_faults(series, console)
+    show_recipe(load_recipe(recipe), open_console())
 
 
 @app.command()
@@ -160,6 +148,10 @@ def run(
             metavar="I/N", help="Capture only the I-th of N parts of the series, for job arrays."
         ),
     ] = None,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CHECKPOINT", help="Capture this one anew; may be repeated."),
+    ] = None,
 ) -> None:
     """Capture what is missing, compute what is not current, find phases."""
     from runs.jobs import execute
@@ -169,7 +161,12 @@ def run(
     console = open_console()
     part = None if shard is None else parse_shard(shard)
     outcome = execute(
-        load_recipe(recipe), workers=workers, retry=retry, shard=part, console=console
+        load_recipe(recipe),
+        workers=workers,
+        retry=retry,
+        shard=part,
+        again=again or (),
+        console=console,
     )
     if part is not None:
         console.print(f"shard {part} captures only; run without --shard for measures and phases")

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.text import Text
 
 from figures.save import write_atomic
+from runs.damage import named_errors
 from runs.drawing import draw_figures, write_report
 from runs.jobs import Outcome, execute
 from runs.models.corpus import write_documents
 from runs.models.pretrain import train
 from runs.progress import simple_bar
 from runs.recipe import load_recipe
-from runs.writing import named_errors
 
 RECIPE = "demo.toml"
 

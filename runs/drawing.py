@@ -15,12 +15,13 @@ from rich.text import Text
 from figures import FIGURES, MissingMeasure, draw, save
 from figures.report import render
 from figures.save import write_atomic
+from runs.damage import blamed_on_damage, named_errors
 from runs.errors import InputError
 from runs.measures import models_of
 from runs.progress import simple_bar
 from runs.store import open_store
 from runs.study import open_study
-from runs.writing import named_errors, versions
+from runs.writing import versions
 
 
 def split_words(words: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -69,7 +70,7 @@ def draw_figures(
     places = _listed(stores)
     tree = _open(places, models)
     written: list[Path] = []
-    with simple_bar(console) as bar:
+    with blamed_on_damage(*places), simple_bar(console) as bar:
         task = bar.add_task("figures", total=len(names or FIGURES), note="")
         for name in names or FIGURES:
             bar.update(task, note=name)
@@ -115,7 +116,8 @@ def write_report(
     page = out or places[0].parent / ("report.html" if len(places) == 1 else "study.html")
     with simple_bar(console) as bar:
         task = bar.add_task("report", total=1, note="")
-        html = render(tree, commands=_commands(places, models, page), versions=versions())
+        with blamed_on_damage(*places):
+            html = render(tree, commands=_commands(places, models, page), versions=versions())
         with named_errors(page.parent):
             page.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(page, html.encode())

@@ -16,6 +16,7 @@ from runs.integrity import GGUF
 from runs.published import tokens_per_step as published_rate
 
 MANIFEST = "series.json"
+_COMMIT = re.compile(rb"[0-9A-Za-z]{1,64}")
 _STEP = re.compile(r"^(?:.*[-_])?(?:global_)?(?:step|checkpoint)[-_]?(\d+)(?:[-_].*)?$")
 
 
@@ -158,10 +159,15 @@ def cached_revisions(root: Path) -> dict[str, Path]:
 def cached_revision(root: Path, revision: str) -> Path | None:
     """The folder of one revision's files in a repository's cache folder, None if it is not there."""
     ref = root / "refs" / revision
-    if not ref.is_file():
-        return None
-    snapshot = root / "snapshots" / ref.read_text(encoding="utf-8").strip()
-    return snapshot if snapshot.is_dir() else None
+    commit = commit_of(ref) if ref.is_file() else ""
+    snapshot = root / "snapshots" / commit
+    return snapshot if commit and snapshot.is_dir() else None
+
+
+def commit_of(ref: Path) -> str:
+    """The commit that a reference of a cache holds; "" if it is damaged, as if it were not there."""
+    content = ref.read_bytes().strip()
+    return content.decode() if _COMMIT.fullmatch(content) else ""
 
 
 def _from_cache(root: Path, tokens_per_step: int | None) -> tuple[list[Checkpoint], str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from runs.checkpoints import Checkpoint
 from runs.errors import CheckpointError, HubError, line_of
-from runs.folders import cached_revision, cached_revisions
+from runs.folders import cached_revision, cached_revisions, commit_of
 
 _WEIGHTS = (".safetensors", ".bin")  # in the order in which they are preferred
 _SMALL = ("*.json", "*.txt", "*.model", "tokenizer*")
@@ -167,7 +167,7 @@ def evict(checkpoint: Checkpoint) -> int:
     alone = _weights(folder) - set[Path]().union(*map(_weights, others))
     freed = sum(file.stat().st_size for file in alone)
     for ref in (repository / "refs").rglob("*"):  # first, so that nobody finds half of it
-        if ref.is_file() and ref.read_text(encoding="utf-8").strip() == folder.name:
+        if ref.is_file() and commit_of(ref) == folder.name:
             ref.unlink()
     shutil.rmtree(folder)
     for file in alone:

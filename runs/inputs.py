@@ -100,6 +100,8 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
     from runs.loading import source_of
 
+    if not path.exists():
+        raise InputError(f"{path}: no such folder or file; set `series.tokenizer` to a tokenizer's")
     folder, options = source_of(path)
     try:
         tokenizer: Tokenizer = AutoTokenizer.from_pretrained(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import multiprocessing
 import os
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from runs.catalogue import MEASURES, Row
 from runs.claims import Event, Worker
+from runs.damage import blamed_on_damage
 from runs.errors import CheckpointError, InputError, PhasescopeError
 from runs.fetching import Fetcher
 from runs.folders import read_folder
@@ -33,7 +35,7 @@ from runs.shards import Shard
 from runs.store import open_store
 from runs.terminal import open_console
 from runs.verify import Verdict, verify_series
-from runs.writing import DONE, FAILED, StoreWriter
+from runs.writing import DONE, FAILED, MISSING, StoreWriter
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def execute(
     workers: int = 1,
     retry: bool = False,
     shard: Shard | None = None,
+    again: Sequence[str] = (),
     console: Console | None = None,
 ) -> Outcome:
     """Capture what is missing, then compute what is not current.
@@ -100,6 +103,8 @@ def execute(
     shard
         Capture only this part of the series, and compute nothing: which of several shards is the last
         cannot be known without waiting for all, so measures are left to a run without one.
+    again
+        Labels of checkpoints that are captured anew, because their data were damaged.
     console
         Where progress is drawn; quiet by default.
 
@@ -110,10 +115,25 @@ def execute(
     console = console or Console(quiet=True)
     whole = make_plan(recipe)
     rows = wanted_rows(recipe)
+    with blamed_on_damage(recipe.store):
+        return _execute(whole, rows, workers, retry, shard, again, console)
+
+
+def _execute(
+    whole: Plan,
+    rows: list[Row],
+    workers: int,
+    retry: bool,
+    shard: Shard | None,
+    again: Sequence[str],
+    console: Console,
+) -> Outcome:
+    recipe = whole.recipe
     writer = StoreWriter(recipe.store)
     prepare(whole, writer)
     apply_verdicts(writer, whole.series, recipe.series.accept)
     plan = shard.part(whole) if shard else whole
+    forget(plan, writer, again)
     missing = missing_checkpoints(plan, writer, retry=retry)
     if missing:
         plan.require_disk(len(missing) * len(plan.layouts))
@@ -253,6 +273,24 @@ def missing_checkpoints(plan: Plan, writer: StoreWriter, *, retry: bool = False)
     return [c.label for c in plan.series.checkpoints if c.label in behind]
 
 
+def forget(plan: Plan, writer: StoreWriter, labels: Sequence[str]) -> None:
+    """Say of some checkpoints that nothing of them is captured.
+
+    Raises
+    ------
+    InputError
+        If one is not of the plan.
+    """
+    for label in labels:
+        known = [checkpoint.label for checkpoint in plan.series.checkpoints]
+        if label not in known:
+            near = difflib.get_close_matches(label, known, n=1, cutoff=0.4)
+            hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known[:8])}"
+            raise InputError(f"{plan.recipe.source}: no checkpoint `{label}`; {hint}")
+        for product in plan.layouts:
+            writer.set_cell(product, label, status=MISSING)
+
+
 def failures(writer: StoreWriter) -> dict[str, str]:
     """Checkpoints with a failed cell, and the first reason."""
     labels, products = writer.labels(), np.array(writer.products())
@@ -280,6 +318,11 @@ def wanted_rows(recipe: Recipe) -> list[Row]:
 
 def compute(path: Path, rows: list[Row], console: Console) -> tuple[str, ...]:
     """Compute and keep every row that is not current; returns what was computed."""
+    with blamed_on_damage(path):
+        return _compute(path, rows, console)
+
+
+def _compute(path: Path, rows: list[Row], console: Console) -> tuple[str, ...]:
     tree = open_store(path)
     todo = [
         (row, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shutil
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import Any
 import dask
 import numpy as np
 import xarray as xr
-import zarr
 from threadpoolctl import threadpool_limits
 
 from runs.catalogue import LEVEL, MEASURES, Pair, Read, Row
+from runs.damage import named_errors
 from runs.errors import InputError
 from runs.joining import describe, join
-from runs.writing import DONE, StoreWriter, digest, named_errors
+from runs.nodes import seal
+from runs.writing import DONE, StoreWriter, digest
 
 _COORDINATES = ("step", "tokens", "branch", "layer_name")
 
@@ -180,10 +182,13 @@ def write_node(path: Path, node: str, dataset: xr.Dataset) -> None:
         if plain[name].dtype.kind == "U":
             plain[name] = plain[name].astype(object)
     plain = plain.drop_encoding()
+    for name in plain.variables:
+        if plain[name].dtype.kind == "f":
+            plain[name].encoding["fill_value"] = np.nan  # a chunk that is lost is no number
     with named_errors(path), StoreWriter(path).claim("store").wait():
+        shutil.rmtree(path / node, ignore_errors=True)  # it may be damaged beyond overwriting
         plain.to_zarr(path, group=node, mode="w", zarr_format=3, consolidated=False)
-        group = zarr.open_group(path, path=node, mode="r+")
-        group.attrs.update({**dataset.attrs, "complete": True})
+        seal(path, node, **dataset.attrs, complete=True)
 
 
 def _apply(tree: xr.DataTree, row: Row, name: str) -> xr.Dataset:

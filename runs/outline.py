@@ -74,7 +74,7 @@ def outline(recipe: Recipe, series: Series) -> Outline:
     held = len(series) if table.keep == "all" else min(len(series), 1 + table.prefetch)
     disk = held * model.bytes
     if table.disk_budget is not None:
-        disk = min(disk, int(table.disk_budget * 1e9))
+        disk = int(min(disk, table.disk_budget * 1e9))
     return Outline(
         series,
         model.shape,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from geometry.excursions import Excursion, excursion
 from geometry.phases import Phases, change_points
+from runs.damage import blamed_on_damage
 from runs.measures import write_node
 from runs.recipe import PhasesTable
 from runs.store import open_store
@@ -29,21 +30,24 @@ def write_phases(path: Path, options: PhasesTable) -> None:
     options
         How change points are looked for.
     """
+    with blamed_on_damage(path):
+        _write_phases(path, options)
+
+
+def _write_phases(path: Path, options: PhasesTable) -> None:
     tree = open_store(path)
-    measures = tree["measures"].children if "measures" in tree.children else {}
-    if not all(name in measures for name, _ in CURVES.values()):
-        return
-    for name in tree["measures/rankme/li2025"].children:
-        data = {
-            curve: tree[f"measures/{measure}/{convention}/{name}"].to_dataset()
-            for curve, (measure, convention) in CURVES.items()
-        }
+    for name in tree["sets"].children if "sets" in tree.children else ():
+        nodes = {curve: f"measures/{m}/{c}/{name}" for curve, (m, c) in CURVES.items()}
+        if any(_node(tree, node) is None for node in nodes.values()):
+            continue
+        data = {curve: tree[node].to_dataset() for curve, node in nodes.items()}
         lineage = digest(
             [VERSION, options.model_dump(), *(d.attrs["lineage"] for d in data.values())]
         )
         for branch in np.unique(data["alpha"]["branch"].values):
             node = f"phases/{name}/{branch}"
-            if _current(tree, node) == lineage:
+            before = _node(tree, node)
+            if before is not None and before.attrs.get("lineage") == lineage:
                 continue
             found = find_phases(data, str(branch), options)
             write_node(path, node, found.assign_attrs(lineage=lineage, set=name))
@@ -68,7 +72,11 @@ def find_phases(data: dict[str, xr.Dataset], branch: str, options: PhasesTable) 
         tells how far RankMe fell and rose, and at which steps.
     """
     data = {k: d.isel(checkpoint=(d["branch"] == branch).values, layer=-1) for k, d in data.items()}
-    rank, alpha = data["log_rankme"], data["alpha"]
+    # One measure may be behind the other, and two checkpoints may stand at the same tokens.
+    rank, alpha = xr.align(data["log_rankme"], data["alpha"], join="inner", exclude=("layer",))
+    first = np.unique(rank["tokens"].values, return_index=True)[1]
+    rank, alpha = rank.isel(checkpoint=first), alpha.isel(checkpoint=first)
+    data = {"log_rankme": rank, "alpha": alpha}
     curves = {"log_rankme": np.log(rank["value"].values), "alpha": alpha["value"].values}
     errors = {k: d["standard_error"].values for k, d in data.items()}
     tokens = rank["tokens"].values.astype(float)
@@ -123,11 +131,12 @@ def _dataset(phases: Phases) -> xr.Dataset:
     )
 
 
-def _current(tree: xr.DataTree, node: str) -> object:
+def _node(tree: xr.DataTree, path: str) -> xr.DataTree | None:
     try:
-        return tree[node].attrs.get("lineage")
+        found = tree[path]
     except KeyError:
         return None
+    return found if isinstance(found, xr.DataTree) and found.has_data else None
 
 
 def _told(moved: Excursion, steps: NDArray[np.float64]) -> dict[str, float | bool | None]:

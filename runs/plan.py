@@ -112,8 +112,7 @@ def make_plan(recipe: Recipe) -> Plan:
         If a file is missing, text is too short, a visit is unknown, or tokenizer and model differ.
     """
     with concerning(recipe.source):
-        _check_capture(recipe)
-        free_disk(recipe.store)  # a name that no file system takes is refused here
+        check_recipe(recipe)
         return _make_plan(recipe)
 
 
@@ -147,8 +146,10 @@ def _make_plan(recipe: Recipe) -> Plan:
     return Plan(recipe, series, shape, specs, identity, series)
 
 
-def _check_capture(recipe: Recipe) -> None:
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse what no series could make right: visits, backends, a store without a place."""
     capture = recipe.capture
+    free_disk(recipe.store)  # a name that no file system takes is refused here
     for visit in capture.visits:
         if visit not in VISITS:
             raise InputError(

@@ -124,7 +124,7 @@ class HiddenTable(_Table):
 class MomentsTable(_Table):
     """`[capture.moments]`: which streamed covariances are accumulated."""
 
-    pools: tuple[Literal["last", "all"], ...] = ("last", "all")
+    pools: Annotated[tuple[Literal["last", "all"], ...], Field(min_length=1)] = ("last", "all")
 
 
 class AttentionTable(_Table):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,10 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from runs.errors import InputError
-from runs.writing import DONE, FAILED, SCHEMA, drafts_ignored, identity_of
+from runs.damage import damaged, drafts_ignored, find_damage
+from runs.errors import InputError, line_of
+from runs.nodes import ARRAYS, COLUMNS, CONTENT, is_sealed, misfit, open_node
+from runs.writing import DONE, FAILED, SCHEMA, identity_of
 
 if TYPE_CHECKING:
     from runs.study import open_study
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["open_store", "open_study"]
 
 _THIN = 10.0  # samples a feature below which RankMe's finite-sample bias is several per cent
+_UNREADABLE = (
+    *(OSError, ValueError, LookupError, TypeError, RuntimeError),
+    *(AttributeError, ArithmeticError, MemoryError, AssertionError, pd.errors.InvalidIndexError),
+)
 _CHECKPOINT_COLUMNS = ("step", "tokens", "branch")
 
 
@@ -57,11 +63,10 @@ def open_store(path: str | Path) -> xr.DataTree:
             return _open(root)
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{root}: the store is damaged ({line}); move it away and run the recipe again"
-        ) from None
+    except _UNREADABLE as error:
+        with drafts_ignored():
+            found = find_damage(root, data=False)
+        raise damaged(root, str(found or line_of(error))) from None
 
 
 def __getattr__(name: str) -> Any:
@@ -86,18 +91,41 @@ def _open(root: Path) -> xr.DataTree:
         for part in _groups(group, f"sets/{name}"):
             label = f"{name}/{part}"
             dataset = _read(root, f"sets/{label}")
+            if wrong := misfit(dataset):
+                raise damaged(root, f"sets/{label}/{wrong}")
+            for key in (ARRAYS, COLUMNS):
+                dataset.attrs.pop(key, None)
+            if part in ("inputs", "points") and not is_sealed(dataset):
+                raise damaged(root, f"sets/{label} is not what was written")
             if label in checkpoints["product"].values:
                 dataset = _finished(dataset, checkpoints, label)
             nodes[f"/sets/{label}"] = dataset
         nodes[f"/sets/{name}/points"] = with_groups(
             nodes[f"/sets/{name}/points"], nodes[f"/sets/{name}/inputs"]
         )
+    spoilt: list[str] = []
     for base, depth in (("measures", 3), ("phases", 2)):
         for label in _leaves(group, base, depth):
-            nodes[f"/{label}"] = _labelled(_read(root, label))
+            found = _derived(root, label)
+            if found is None:
+                spoilt.append(f"{label} is damaged: `phasescope measure STORE` computes it again")
+            else:
+                nodes[f"/{label}"] = found
     attrs = {str(k): v for k, v in group.attrs.items()}
-    attrs |= {"path": str(root), "warnings": [*_warnings(checkpoints), *_thin_sets(nodes)]}
+    for key in ("identity", "versions"):
+        if not isinstance(attrs.get(key, {}), dict):
+            raise damaged(root, f"its attribute `{key}` is no table")
+    attrs |= {"path": str(root), "warnings": [*_warnings(checkpoints), *_thin_sets(nodes), *spoilt]}
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **nodes})
+
+
+def _derived(root: Path, label: str) -> xr.Dataset | None:
+    """A measure or phases; None if it is damaged, for it can be computed again."""
+    try:
+        found = open_node(root, label)
+        return _labelled(found) if is_sealed(found) else None
+    except _UNREADABLE:
+        return None
 
 
 def _checkpoints(root: Path) -> xr.Dataset:
@@ -108,6 +136,11 @@ def _checkpoints(root: Path) -> xr.Dataset:
         product=np.flatnonzero(found["product"].values != ""),
     )
     found = found.drop_vars("matrices", errors="ignore").set_coords(_CHECKPOINT_COLUMNS)
+    for label, branch, step in zip(
+        *(found[name].values for name in ("checkpoint", "branch", "step")), strict=True
+    ):
+        if label != f"{branch}/step{step}":
+            raise damaged(root, f"checkpoints: {label} is listed as step {step} of `{branch}`")
     found = found.assign_coords(row=("checkpoint", np.arange(found.sizes["checkpoint"])))
     order = np.lexsort((found["step"].values, found["tokens"].values, found["branch"].values))
     return found.isel(checkpoint=order)
@@ -131,6 +164,7 @@ def _labelled(dataset: xr.Dataset) -> xr.Dataset:
             values = np.asarray(dataset[name].values)
             plain = np.array(values.tolist(), dtype=str).reshape(values.shape)
             dataset = dataset.assign({name: (dataset[name].dims, plain)})
+    dataset.attrs.pop(CONTENT, None)
     names = [n for n in dataset.data_vars if n in ("layer_name", "position_end", "kept")]
     return dataset.set_coords([*names])
 
@@ -150,29 +184,19 @@ def _read(root: Path, label: str) -> xr.Dataset:
     # Products stay lazy, in their stored chunks; everything else is small.
     lazy = label.startswith("sets/") and not label.endswith(("/inputs", "/points"))
     try:
-        dataset = _open_group(root, label, lazy)
+        dataset = open_node(root, label, lazy=lazy)
     except ValueError as error:
         if "conflicting sizes" not in str(error):
             raise
         # Seen while the checkpoint axis grows, or after a kill in that moment: some arrays are longer.
         names = [name for name, _ in zarr.open_group(root, path=label, mode="r").arrays()]
-        parts = [_open_group(root, label, lazy, [n for n in names if n != name]) for name in names]
+        parts = [
+            open_node(root, label, lazy=lazy, without=[n for n in names if n != name])
+            for name in names
+        ]
         rows = min(part.sizes["checkpoint"] for part in parts if "checkpoint" in part.sizes)
         shortened = [p.isel(checkpoint=slice(rows), missing_dims="ignore") for p in parts]
         dataset = xr.merge(shortened, compat="override", join="override")
-    return dataset if lazy else dataset.load()
-
-
-def _open_group(
-    root: Path, label: str, lazy: bool, without: Sequence[str] | None = None
-) -> xr.Dataset:
-    dataset: xr.Dataset = xr.open_zarr(
-        root,
-        group=label,
-        consolidated=False,
-        chunks={} if lazy else None,
-        drop_variables=without,
-    )
     return dataset
 
 

@@ -12,12 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runs.errors import PhasescopeError
-from runs.plan import make_plan
-from runs.recipe import load_recipe
-from runs.screens import show_plan
+from runs.planning import show_recipe
+from runs.recipe import _EVERY_KIND, _ON_A_HUB, _SERIES_KEYS, load_recipe
 from runs.terminal import open_console
 from tests.runs.conftest import recipe_text
 from tests.runs.fuzzing import Cli, one_clear_line, profile
+from tests.runs.hub_cache import RATE, REPOSITORY, make_cache
+
+# What stands in `[series]` instead of a folder.
+ON_A_HUB = [
+    f"kind = 'hub'\nrepository = '{REPOSITORY}'\ncache = 'hub'\ntokens_per_step = {RATE}",
+    "kind = 'pythia'\nsize = '70m'\ncache = 'hub'",
+    "kind = 'olmo2'\nsize = '1b'\ncache = 'hub'\nlog_spaced = 8",
+]
 
 # As TOML: what stands on the right of a key.
 ODD = st.one_of(
@@ -63,11 +70,26 @@ ODD = st.one_of(
 # Keys that the valid recipe leaves out, with values that are right by kind and wrong by content.
 KEYS = {
     "[series]": {
-        "kind": ["'gguf'", "'local'"],
+        "kind": ["'gguf'", "'local'", "'pythia'", "'olmo'", "'olmo2'", "'olmo3'", "'hub'"],
         "package": ["'os'", "'os.path'", "''", "'.a'", "'__main__'", "'none'", '"a\\u0000"'],
         "tokenizer": ["'broken'", "'none'", "'~nobody'", "'speeches.jsonl'", "'broken/step1'"],
         "branches": ["[]", "['main']", "['none']", "['']", "['main', 'main']"],
         "steps": ["[]", "[3]", "[-1]", "[1, 1]", "[true]", "[1.0]", "[16]"],
+        "step_range": ["[0, 4]", "[4, 0]", "[5, 7]", "[0]", "[0, 1, 2]", "[0.0, 1]", "'all'"],
+        "log_spaced": ["2", "1", "1000", "true", "'3'", "9223372036854775807"],
+        "accept": ["['main/step1']", "['none']", "'main/step1'", "[1]", "['*']"],
+        "size": ["'70m'", "'70M'", "'1b'", "''", "70", "'7b'"],
+        "deduped": ["true", "1", "'no'"],
+        "seed": ["1", "9", "10", "0", "-1", "1234"],
+        "data_seed": ["1", "3"],
+        "weight_seed": ["2", "true"],
+        "early": ["false", "0"],
+        "repository": [f"'{REPOSITORY}'", "'x'", "'a/b/c'", "'../..'", "'somebody/none'", "'./.'"],
+        "pattern": ["'step(?P<step>\\d+)'", "'(?P<step>[a-z]+)'", "'('", "''", "'(?P<step>x)?'"],
+        "cache": ["'hub'", "'none'", "'speeches.jsonl'", "'.'", "'broken'", "'~nobody'"],
+        "prefetch": ["0", "5", "-1", "'all'"],
+        "keep": ["'none'", "'all'", "'some'", "true"],
+        "disk_budget": ["0.001", "0", "-1", "nan", "inf", "1e308", "'1 GB'"],
     },
     "[inputs.speeches]": {
         "group": ["'speaker'", "'party'", "'none'", "''"],
@@ -88,8 +110,8 @@ KEYS = {
         "head_ablation": ["{samples = 0}", "{samples = 9223372036854775807}"],
     },
 }
-INSERTIONS = [
-    (table, f"{key} = {value}")
+LIVE = [
+    (table, key, value)
     for table, keys in KEYS.items()
     for key, values in keys.items()
     for value in values
@@ -124,40 +146,67 @@ LINES = [
 ]
 
 
-def mutate(data: st.DataObject, text: str) -> bytes:
-    """One change of a recipe's text: a line, a key, a value, or the bytes themselves."""
-    lines = text.splitlines()
-    keys = [i for i, line in enumerate(lines) if " = " in line]
-    at = data.draw(st.sampled_from(keys), label="line")
-    key, _, value = lines[at].partition(" = ")
-    how = data.draw(
-        st.sampled_from(
-            ["value"] * 6 + ["key"] * 6 + ["line", "drop", "twice", "rename", "move", "bytes"]
-        )
-    )
-    if how == "value":
-        lines[at] = f"{key} = {data.draw(ODD)}"
-    elif how == "key":
-        table, line = data.draw(st.sampled_from(INSERTIONS))
-        lines.insert(lines.index(table) + 1 if table in lines else 0, line)
-    elif how == "line":
-        lines.insert(data.draw(st.integers(0, len(lines))), data.draw(st.sampled_from(LINES)))
-    elif how == "drop":
-        del lines[at]
-    elif how == "twice":
-        lines.insert(at, lines[at])
+Tables = dict[str, dict[str, str]]
+
+
+def tables_of(text: str) -> Tables:
+    """A flat recipe's tables by header, of values as TOML spells them."""
+    found: Tables = {"": {}}
+    for line in filter(None, text.splitlines()):
+        if line.startswith("["):
+            found[line] = {}
+        else:
+            key, _, value = line.partition(" = ")
+            found[list(found)[-1]][key] = value
+    return found
+
+
+def text_of(tables: Tables) -> str:
+    lines = [[name, *(f"{k} = {v}" for k, v in keys.items())] for name, keys in tables.items()]
+    return "\n".join(line for table in lines for line in table if line)
+
+
+def change_key(data: st.DataObject, tables: Tables) -> None:
+    """Another value, name or place of a key, or none."""
+    how = data.draw(st.sampled_from(["live"] * 14 + ["odd"] * 3 + ["drop", "rename", "move"]))
+    if how == "live":  # right by kind, mostly for this kind of series, and maybe wrong by content
+        kind = tables["[series]"].get("kind", "'local'").strip("'\"")
+        apt = series_keys(kind)
+        live = [(t, k, v) for t, k, v in LIVE if t in tables and (t != "[series]" or k in apt)]
+        everywhere = data.draw(st.integers(0, 7)) == 7
+        table, key, value = data.draw(st.sampled_from(LIVE if everywhere else live))
+        tables.setdefault(table, {})[key] = value
+        return
+    table, key = data.draw(st.sampled_from([(t, k) for t, keys in tables.items() for k in keys]))
+    value = tables[table].pop(key)
+    if how == "odd":
+        tables[table][key] = data.draw(ODD)
     elif how == "rename":
-        lines[at] = (
-            f"{data.draw(st.one_of(st.text(max_size=9).map(json.dumps), st.just(key[1:])))} = {value}"
-        )
+        tables[table][
+            data.draw(st.one_of(st.text(max_size=9).map(json.dumps), st.just(key[1:])))
+        ] = value
     elif how == "move":
-        lines.insert(data.draw(st.integers(0, len(lines))), lines.pop(at))
-    content = "\n".join(lines).encode("utf-8", "surrogatepass")
-    if how == "bytes":
-        place = data.draw(st.integers(0, len(content)))
-        noise = data.draw(st.binary(min_size=1, max_size=4))
-        content = content[:place] + noise + content[place + data.draw(st.integers(0, 9)) :]
-    return content
+        tables[data.draw(st.sampled_from(list(tables)))][key] = value
+
+
+def series_keys(kind: str) -> set[str]:
+    required, more = _SERIES_KEYS.get(kind, ((), ()))
+    hub = () if kind in ("local", "gguf") else _ON_A_HUB
+    return {*_EVERY_KIND, *required, *more, *hub} - {"kind"}
+
+
+def change_text(data: st.DataObject, text: str) -> bytes:
+    """A line too many, a line twice, or other bytes."""
+    how = data.draw(st.sampled_from(["line", "twice", "bytes"]))
+    lines = text.splitlines()
+    at = data.draw(st.integers(0, len(lines) - 1))
+    if how != "bytes":
+        lines.insert(at, lines[at] if how == "twice" else data.draw(st.sampled_from(LINES)))
+        return "\n".join(lines).encode("utf-8", "surrogatepass")
+    content = text.encode("utf-8", "surrogatepass")
+    place = data.draw(st.integers(0, len(content)))
+    noise = data.draw(st.binary(min_size=1, max_size=4))
+    return content[:place] + noise + content[place + data.draw(st.integers(0, 9)) :]
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +223,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, series_folder: Path) -> Pat
     (folder / "folder.jsonl").mkdir()
     (folder / "broken.parquet").write_bytes(b"PAR1 not parquet PAR1")
     os.mkfifo(folder / "pipe.txt")
+    make_cache(folder / "hub")
     broken = shutil.copytree(series_folder / "step1", folder / "broken" / "step1")
     (broken / "config.json").write_text('{"model_type": "gpt_neox"')
     return folder
@@ -181,13 +231,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory, series_folder: Path) -> Pat
 
 def answers(folder: Path, series: Path, data: st.DataObject) -> Path:
     """Write a mutated recipe and check that it gives a plan or one line; returns it."""
-    content = recipe_text(series).encode()
-    for _ in range(data.draw(st.sampled_from([1, 1, 1, 2, 3]), label="changes")):
-        content = mutate(data, content.decode("utf-8", "replace"))
+    text = recipe_text(series)
+    local = f"path = {json.dumps(str(series))}\ntokens_per_step = 256"
+    assert local in text
+    text = text.replace(
+        local, data.draw(st.sampled_from([local, local, *ON_A_HUB]), label="series")
+    )
+    tables = tables_of(text)
+    for _ in range(data.draw(st.sampled_from([1, 1, 2, 3]), label="changes")):
+        change_key(data, tables)
+    text = text_of(tables)
+    spoilt = data.draw(st.integers(0, 9)) == 0
+    content = change_text(data, text) if spoilt else text.encode("utf-8", "surrogatepass")
     path = folder / "recipe.toml"
     path.write_bytes(content)
     try:
-        show_plan(make_plan(load_recipe(path)), open_console())
+        show_recipe(load_recipe(path), open_console())
     except PhasescopeError as error:
         one_clear_line(str(error), folder)
     return path

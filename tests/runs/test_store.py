@@ -173,7 +173,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
     def full(self: StoreWriter, label: str, checkpoint: str, arrays: dict[str, np.ndarray]) -> None:
         calls.append(checkpoint)
         if checkpoint == "main/step1":
-            from runs.writing import named_errors
+            from runs.damage import named_errors
 
             with named_errors(self.path):
                 raise OSError(errno.ENOSPC, "No space left on device")

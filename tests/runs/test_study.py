@@ -57,8 +57,9 @@ def stores(made: list[Path], tmp_path: Path) -> list[Path]:
 
 def fork(store: Path) -> None:
     """Make the last checkpoint of a store a branch of its own."""
-    array = zarr.open_group(store / "checkpoints", mode="r+")["branch"]
-    array[-1:] = np.array(["sft"], dtype=object)
+    group = zarr.open_group(store / "checkpoints", mode="r+")
+    group["branch"][-1:] = np.array(["sft"], dtype=object)
+    group["checkpoint"][-1:] = np.array([f"sft/step{int(group['step'][-1])}"], dtype=object)
 
 
 @pytest.fixture
@@ -136,8 +137,7 @@ def test_the_other_of_a_pair_is_the_last_of_its_own_branch(stores: list[Path]) -
     others = dict(zip(found["line"].values.tolist(), found["other"].values.tolist(), strict=True))
     assert others["small"] == "small/main/step16"
     assert others["large · main"] == "large/main/step2"
-    # The label was written before the branch was renamed.
-    assert others["large · sft"] == "large/main/step8"
+    assert others["large · sft"] == "large/sft/step8"
 
 
 def test_warnings_say_what_cannot_be_compared(study: xr.DataTree, stores: list[Path]) -> None:
