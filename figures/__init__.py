@@ -1,6 +1,7 @@
 """From a store to a page: one module a figure family, one style, the report."""
 
-from figures.catalogue import FIGURES, FigureRow, draw
+from figures.catalogue import FIGURES, draw
+from figures.row import FigureRow
 from figures.save import save
 from figures.select import MissingMeasure
 

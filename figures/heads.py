@@ -17,6 +17,7 @@ from matplotlib.gridspec import GridSpec, GridSpecFromSubplotSpec, SubplotSpec
 from matplotlib.ticker import MaxNLocator
 
 from figures import axes as shared
+from figures.row import FigureRow
 from figures.select import Material, by_branch, checkpoint_names, head_mean, is_study, line_names
 from figures.style import WIDTH, Theme
 
@@ -364,3 +365,14 @@ def _table(
     for name in table.data_vars:
         table[name].attrs = {"units": unit}
     return table
+
+
+ROW = FigureRow(
+    name="heads",
+    title="Attention entropy of heads",
+    function=draw_heads,
+    needs=(("head_entropy", "zhai2023"),),
+    phases=False,
+    source="arXiv 2303.06296, figure 1; arXiv 2501.03489, figure 3",
+    caption=("Mean entropy of the attention rows of each head. {panels} Inputs: {inputs}."),
+)

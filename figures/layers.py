@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from figures import axes as shared
 from figures.lines import step_axis_of
+from figures.row import FigureRow
 from figures.select import (
     Material,
     branches,
@@ -215,3 +216,18 @@ def _table(shown: Mapping[str, xr.Dataset]) -> xr.Dataset:
         part[name].attrs = {"units": str(data.attrs.get("unit", "1"))}
         parts.append(part)
     return merge_tables(parts)
+
+
+ROW = FigureRow(
+    name="layers",
+    title="Layers through training",
+    function=draw_layers,
+    needs=(("rankme", "li2025"), ("alpha_req", "li2025")),
+    phases=False,
+    source="arXiv 2509.23024, figure 7",
+    caption=(
+        "{panels} of every layer at every checkpoint; the"
+        " layer after the final norm is set apart. Cells reach halfway to the"
+        " neighbouring checkpoints; a cell left empty has no number. {notes}Inputs: {inputs}."
+    ),
+)

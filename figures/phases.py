@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from figures import axes as shared
 from figures.lines import Look, key, legend_rows, line_looks, step_axis_of
+from figures.row import FigureRow
 from figures.select import (
     Material,
     at_layer,
@@ -313,3 +314,21 @@ def _phase_table(phases: Mapping[str, xr.Dataset]) -> xr.Dataset:
         ("fitted_point",), np.repeat(list(phases), [p.size for p in places])
     )  # fmt: skip
     return xr.Dataset(table, coords)
+
+
+ROW = FigureRow(
+    name="phases",
+    title="Training phases",
+    function=draw_phases,
+    needs=(("rankme", "li2025"), ("alpha_req", "li2025")),
+    phases=True,
+    source="arXiv 2509.23024, figure 2",
+    caption=(
+        "{panels} of layer {layer}, and mean loss where measured, against tokens (log"
+        " axis; step 0 left of the break). Bands: {level} intervals ({interval}); they show"
+        " probe noise of one training run, not the spread between seeds. Shading:"
+        " segments of the fit; diamonds with bars: boundaries and their intervals."
+        " {notes}Inputs: {inputs}."
+    ),
+    optional=(("loss", "surprisal"),),
+)

@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from figures.axes import CHARACTER, short_number
 from figures.heads import entropy_label, mark_uniform, uniform_entropy
 from figures.lines import Look, key, legend_rows, line_legend, line_looks
+from figures.row import FigureRow
 from figures.select import (
     Material,
     by_branch,
@@ -352,3 +353,18 @@ def _listed(words: list[str]) -> str:
     if len(words) < 3:
         return " and ".join(words)
     return "; ".join(words[:-1]) + "; and " + words[-1]
+
+
+ROW = FigureRow(
+    name="profile",
+    title="One checkpoint, layer by layer",
+    function=draw_profile,
+    needs=(("rankme", "li2025"),),
+    phases=False,
+    source="the measures of arXiv 2509.23024 and arXiv 2303.06296, over depth",
+    caption=(
+        "{panels} against depth, at {which}. The layer after the final norm is set apart."
+        " Bands and its bar: {level} intervals ({interval}). {notes}Inputs: {inputs}."
+    ),
+    optional=(("alpha_req", "li2025"), ("head_entropy", "zhai2023")),
+)

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from figures import axes as shared
+from figures.row import FigureRow
 from figures.select import Material, at_layer, by_branch, checkpoint_names, is_study
 from figures.style import WIDTH, Theme
 
@@ -169,3 +170,18 @@ def _step_bar(figure: Figure, norm: Normalize, theme: Theme, place: tuple[float,
     bar.set_label("step")
     bar.outline.set_visible(False)
     side.yaxis.set_major_formatter(FuncFormatter(shared.short_number))
+
+
+ROW = FigureRow(
+    name="eigenspectra",
+    title="Eigenspectra",
+    function=draw_spectra,
+    needs=(("eigenspectrum", "centered"),),
+    phases=False,
+    source="arXiv 2509.23024, section 2 (the spectra behind figure 2)",
+    caption=(
+        "Eigenvalues of the centred covariance of layer {layer}, divided by their sum,"
+        " against rank, one line a checkpoint. The band marks the ranks on which α-ReQ is"
+        " fitted. Shares below 1e-9 are out of view. Inputs: {inputs}."
+    ),
+)

@@ -10,6 +10,7 @@ import xarray as xr
 
 from figures import draw
 from runs.study import assemble
+from tests.figures.material import extra
 
 TOKENS_A_STEP = 2048
 FAILED = 64
@@ -201,7 +202,11 @@ def build_tree(*names: str, blocks: int = 4, heads: int = 4) -> xr.DataTree:
     layers = ["embedding", *map(str, range(1, blocks + 1)), "final"]
     nodes = {
         f"/measures/{k}/sotu": v
-        for k, v in {**_geometry(done, rng, layers), **_others(done, rng, blocks, heads)}.items()
+        for k, v in {
+            **_geometry(done, rng, layers),
+            **_others(done, rng, blocks, heads),
+            **extra(done, layers),
+        }.items()
     }
     nodes |= {f"/phases/sotu/{name}": _phases(last) for name, last in lasts.items()}
     root = xr.Dataset(

@@ -104,7 +104,7 @@ def test_head_entropy_pools_bins_by_their_rows(tree: xr.DataTree) -> None:
 
 
 def test_one_nan_row_makes_its_head_nan() -> None:
-    from runs.readings import row_mean
+    from runs.rows.attention import _row_mean as row_mean
 
     mean, count = np.ones((9, 3)), np.full((9, 3), 4)
     nan = np.zeros((9, 3), int)

@@ -1,0 +1,36 @@
+"""What the catalogue says of one figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """What the catalogue says of one figure.
+
+    Attributes
+    ----------
+    name : the word by which it is asked for.
+    title : its heading.
+    function : `function(material, theme, **options) -> (Figure, Dataset)`.
+    needs : (measure, convention) pairs without which it cannot be drawn.
+    phases : whether it shows the phases found.
+    source : arXiv id and figure it redraws.
+    caption : template; {set}, {inputs}, {interval}, {level}, the options' names and what the
+        function puts into its Dataset's attributes are filled in.
+    optional : pairs that are drawn where the store holds them.
+    """
+
+    name: str
+    title: str
+    function: Callable[..., tuple[Figure, xr.Dataset]]
+    needs: tuple[tuple[str, str], ...]
+    phases: bool
+    source: str
+    caption: str
+    optional: tuple[tuple[str, str], ...] = ()
