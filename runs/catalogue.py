@@ -6,7 +6,7 @@ a `visit` (runs/visits/) runs while a checkpoint's weights are loaded and is a p
 
 from __future__ import annotations
 
-from runs.rows import attention, similarity, spectra, tokens
+from runs.rows import answers, attention, similarity, spectra, tokens
 from runs.rows.base import ESTIMATE, LEVEL, Pair, Read, Reduce, Row
 
 # One family a line: a new one is a file in runs/rows/ and its name here.
@@ -14,6 +14,7 @@ _FAMILIES = (
     spectra,
     attention,
     tokens,
+    answers,
     similarity,
 )
 

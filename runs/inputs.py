@@ -53,6 +53,8 @@ class InputSet:
         The unit of resampling: the sample itself unless a `group` column was named.
     labels : dict of str to array (sample,)
         The label columns, as text.
+    answer : int32 array (sample,) or None
+        Where the right answer begins, if the set has answers; it ends with the sample.
     pad : int
         The id that fills the end of short samples.
     description : str
@@ -70,6 +72,7 @@ class InputSet:
     pad: int = 0
     description: str = ""
     digest: str = ""
+    answer: NDArray[np.int32] | None = None
 
     @property
     def samples(self) -> int:
@@ -86,6 +89,7 @@ class InputSet:
 class _Sample:
     ids: Sequence[int]
     document: Document
+    answer: int = 0
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
@@ -130,7 +134,8 @@ def build_set(name: str, table: InputTable, tokenizer: Tokenizer) -> InputSet:
     In mode `document` a document is truncated to `length`, right-padded, and dropped if it has fewer
     than `min_length` tokens (a BOS counts). In mode `packed` documents are joined with the end-of-text
     token and cut into windows of exactly `length`; the rest is dropped. Documents are shuffled first
-    if `shuffle_seed` is given.
+    if `shuffle_seed` is given. With `answer`, a sample is the text, the answer and the end-of-text token,
+    and is dropped if it is longer than `length`.
 
     Parameters
     ----------
@@ -154,12 +159,15 @@ def build_set(name: str, table: InputTable, tokenizer: Tokenizer) -> InputSet:
     key = f"inputs.{name}"
     if table.add_bos and tokenizer.bos_token_id is None:
         raise InputError(f"{key}.add_bos: the tokenizer has no BOS token; set add_bos = false")
-    columns = tuple(dict.fromkeys((*table.labels, *((table.group,) if table.group else ()))))
+    more = [name for name in (table.group, table.answer) if name]
+    columns = tuple(dict.fromkeys((*table.labels, *more)))
     documents = read_documents(table.path, text=table.text, columns=columns)
     if table.shuffle_seed is not None:
         order = np.random.default_rng(table.shuffle_seed).permutation(len(documents))
         documents = [documents[i] for i in order]
-    make = _documents if table.mode == "document" else _windows
+    if table.answer and tokenizer.eos_token_id is None:
+        raise InputError(f"{key}.answer: the tokenizer has no end-of-text token to end an answer")
+    make = _windows if table.mode == "packed" else _answered if table.answer else _documents
     samples: list[_Sample] = []
     for sample in make(documents, table, tokenizer):
         samples.append(sample)
@@ -191,6 +199,19 @@ def _documents(
         whole = [*start, *ids[: table.length - len(start)]]
         if len(whole) >= table.min_length:
             yield _Sample(whole, document)
+
+
+def _answered(
+    documents: Sequence[Document], table: InputTable, tokenizer: Tokenizer
+) -> Iterator[_Sample]:
+    start = [tokenizer.bos_token_id] if table.add_bos and tokenizer.bos_token_id is not None else []
+    answers = [Document(str(d.columns[str(table.answer)]), {}) for d in documents]
+    both = zip(_ids(documents, tokenizer), _ids(answers, tokenizer), strict=True)
+    for (document, asked), (_, answer) in both:
+        prompt = [*start, *asked]
+        whole = [*prompt, *answer, int(tokenizer.eos_token_id or 0)]
+        if prompt and answer and table.min_length <= len(whole) <= table.length:
+            yield _Sample(whole, document, len(prompt))
 
 
 def _windows(
@@ -241,8 +262,13 @@ def _assemble(
     described += ", BOS added" if table.add_bos else ""
     seed = table.shuffle_seed
     described += ", in file order" if seed is None else f", shuffle seed {seed}"
-    digest = set_digest([tokens, length, fold, group], labels, table.mode, table.add_bos, seed)
-    return InputSet(name, tokens, length, fold, group, labels, int(pad), described, digest)
+    decisive: list[NDArray[Any]] = [tokens, length, fold, group]
+    answer = None
+    if table.answer:
+        answer = np.array([s.answer for s in samples], np.int32)
+        decisive.append(answer)
+    digest = set_digest(decisive, labels, table.mode, table.add_bos, seed)
+    return InputSet(name, tokens, length, fold, group, labels, int(pad), described, digest, answer)
 
 
 def assign_folds(group: NDArray[np.int32], *, key: str = "group") -> NDArray[np.uint8]:

@@ -142,6 +142,7 @@ def _make_plan(recipe: Recipe) -> Plan:
         )
         for name, inputs in sets.items()
     }
+    layouts_of(specs)  # what a visit cannot do with a set is refused here
     identity = _identity(specs, tokenizer_digest(tokenizer), shape)
     return Plan(recipe, series, shape, specs, identity, series)
 

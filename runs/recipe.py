@@ -97,6 +97,7 @@ class InputTable(_Table):
     mode: Literal["document", "packed"]
     length: Annotated[Whole, Field(ge=2)]
     text: str = "text"
+    answer: str | None = None
     min_length: Annotated[Whole, Field(ge=2)] = 2
     add_bos: bool = False
     shuffle_seed: Seed | None = None
@@ -110,6 +111,8 @@ class InputTable(_Table):
             raise ValueError(f"min_length {self.min_length} is longer than length {self.length}")
         if self.mode == "packed" and self.labels:
             raise ValueError('labels need mode = "document": a packed sample has many documents')
+        if self.mode == "packed" and self.answer:
+            raise ValueError('answer needs mode = "document": a packed sample has many documents')
         return self
 
 
@@ -140,6 +143,15 @@ class AblationTable(_Table):
     samples: Annotated[Whole, Field(ge=1)] = 64
 
 
+class PassAtKTable(_Table):
+    """`[capture.pass_at_k]`: how many continuations of how many problems are drawn."""
+
+    problems: Annotated[Whole, Field(ge=2)] = 64
+    draws: Annotated[Whole, Field(ge=1)] = 64
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    seed: Seed = 0
+
+
 class CaptureTable(_Table):
     """`[capture]`: what is written down of each checkpoint, and in which arithmetic."""
 
@@ -155,6 +167,7 @@ class CaptureTable(_Table):
     moments: MomentsTable = MomentsTable()
     attention: AttentionTable = AttentionTable()
     head_ablation: AblationTable = AblationTable()
+    pass_at_k: PassAtKTable = PassAtKTable()
 
 
 class MeasuresTable(_Table):

@@ -166,6 +166,7 @@ class StoreWriter:
                 "length": (("sample",), inputs.length),
                 "fold": (("sample",), inputs.fold),
                 "group": (("sample",), inputs.group),
+                **({} if inputs.answer is None else {"answer": (("sample",), inputs.answer)}),
                 **{k: (("sample",), v) for k, v in inputs.labels.items()},
             }
             self._write_columns(f"{base}/inputs", columns)

@@ -88,10 +88,10 @@ def train(
     if texts is None:
         texts = [speech.text for speech in load_speeches("train")]
     root.mkdir(parents=True, exist_ok=True)
-    with _locked(root):
+    with locked(root):
         _claim(root, _training(config, texts))
         if not _finished(root, config):
-            with _threads(config.threads):
+            with threads_set(config.threads):
                 _run(root, config, texts, progress)
     return root
 
@@ -110,7 +110,7 @@ def _claim(root: Path, training: dict[str, Any]) -> None:
         other = next((p.name for p in sorted(root.iterdir()) if not p.name.startswith(".")), None)
         if other:
             raise InputError(f"{root}: holds `{other}` and no {MANIFEST}; give a new folder")
-        _write_json(manifest, {"training": training, "checkpoints": []})
+        write_json(manifest, {"training": training, "checkpoints": []})
         return
     try:
         there = dict(json.loads(manifest.read_text(encoding="utf-8"))["training"])
@@ -212,7 +212,7 @@ def _resume(
 def _keep(root: Path, config: TrainConfig, model: GPTNeoXForCausalLM, step: int) -> None:
     target = root / _name(step)
     if not target.is_dir():
-        with whole(target) as partial, _no_bar():
+        with whole(target) as partial, no_bar():
             model.save_pretrained(partial)
     _write_manifest(root, config, model)
 
@@ -221,7 +221,7 @@ def _write_manifest(root: Path, config: TrainConfig, model: GPTNeoXForCausalLM) 
     manifest = root / MANIFEST
     training = json.loads(manifest.read_text(encoding="utf-8"))["training"]
     rate = config.tokens_per_step
-    _write_json(
+    write_json(
         manifest,
         {
             "name": f"neox-{config.layers}x{config.width}",
@@ -238,20 +238,23 @@ def _write_manifest(root: Path, config: TrainConfig, model: GPTNeoXForCausalLM) 
     )
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a small JSON file, whole or not at all."""
     with whole(path) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def locked(root: Path) -> Iterator[None]:
+    """One process a folder; the next one waits."""
     with (root / ".lock").open("a") as file:  # the system frees the lock if the process dies
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def threads_set(count: int) -> Iterator[None]:
+    """Let torch use so many threads in an operation for a while."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -261,7 +264,7 @@ def _threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def _no_bar() -> Iterator[None]:
+def no_bar() -> Iterator[None]:
     """Keep `save_pretrained` from drawing a progress bar for one small file."""
     enabled = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()

@@ -79,3 +79,11 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
         for name in _FILES:
             with whole(folder / name) as partial:
                 shutil.copyfile(Path(scratch) / name, partial)
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """Copy a tokenizer that `save_tokenizer` wrote, if it is not there."""
+    for name in _FILES:
+        if not (folder / name).is_file():
+            with whole(folder / name) as partial:
+                shutil.copyfile(source / name, partial)

@@ -47,6 +47,8 @@ class Row:
         Unit, where the definition is from, and how its interval is made.
     core : tuple of str
         Dimensions of every output that the function adds.
+    coordinates : mapping
+        Values along the dimensions it adds, where no variable it reads has them.
     version : int
         Raised when numbers change; stale results are then computed again.
     default : bool
@@ -62,6 +64,7 @@ class Row:
     interval: str = ""
     outputs: tuple[str, ...] = ESTIMATE
     core: tuple[str, ...] = ()
+    coordinates: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     version: int = 1
     default: bool = True
 
