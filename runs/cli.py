@@ -261,6 +261,27 @@ def list_(
     show_list(what, open_console())
 
 
+@app.command()
+def posttrain(
+    base: Annotated[Path, typer.Argument(metavar="SERIES", help="A small model trained here.")],
+    out: Annotated[Path, typer.Option(help="Folder of the branches.")] = Path("out/post"),
+) -> None:
+    """Fine-tune, prefer and reward a small model; the branches are a series of their own."""
+    from runs.damage import named_errors
+    from runs.models.posttrain import post_train
+    from runs.progress import simple_bar
+
+    console = open_console()
+    with named_errors(out), simple_bar(console) as bar:
+        task = bar.add_task("post-training", total=None, note="")
+
+        def show(branch: str, step: int, steps: int, loss: float) -> None:
+            bar.update(task, completed=step, total=steps, note=f"{branch} {loss:.2f}")
+
+        written = post_train(base, out, progress=show)
+    console.print(str(written), soft_wrap=True)
+
+
 def _finish(outcome: Outcome, console: Console) -> None:
     if outcome.failed:
         table = Table(

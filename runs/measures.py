@@ -224,7 +224,7 @@ def _of(array: xr.DataArray, rows: Any) -> xr.DataArray:
 
 def _ufunc(row: Row, arrays: list[xr.DataArray], cores: Iterable[tuple[str, ...]]) -> xr.Dataset:
     sizes = {d: s for array in arrays for d, s in array.sizes.items()}
-    sizes |= {dim: len(values) for dim, values in row.coordinates.items()}
+    sizes |= {dim: len(values) for dim, values in row.labels.items()}
     if row.core == ("rank",):
         sizes["rank"] = sizes["feature"]
     count = len(row.outputs)
@@ -249,7 +249,7 @@ def _ufunc(row: Row, arrays: list[xr.DataArray], cores: Iterable[tuple[str, ...]
             if name in array.coords and set(array[name].dims) <= set(result.dims):
                 result = result.assign_coords({name: array[name].variable})
                 break
-    result = result.assign_coords({d: list(v) for d, v in row.coordinates.items()})
+    result = result.assign_coords({d: list(v) for d, v in row.labels.items()})
     if "rank" in row.core:
         result = result.assign_coords(rank=np.arange(1, sizes["rank"] + 1))
     wanted = {*_COORDINATES, *result.dims, "other"}

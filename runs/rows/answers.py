@@ -53,6 +53,6 @@ ROWS: list[Row] = [
         source="1 − C(n − c, k) / C(n, k), arXiv 2107.03374 eq. 1; arXiv 2509.23024 §5",
         interval="over problems, Student t, 95 %",
         core=("k",),
-        coordinates={"k": KS},
+        labels={"k": KS},
     ),
 ]

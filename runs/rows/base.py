@@ -47,7 +47,7 @@ class Row:
         Unit, where the definition is from, and how its interval is made.
     core : tuple of str
         Dimensions of every output that the function adds.
-    coordinates : mapping
+    labels : mapping
         Values along the dimensions it adds, where no variable it reads has them.
     version : int
         Raised when numbers change; stale results are then computed again.
@@ -64,7 +64,7 @@ class Row:
     interval: str = ""
     outputs: tuple[str, ...] = ESTIMATE
     core: tuple[str, ...] = ()
-    coordinates: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    labels: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
     version: int = 1
     default: bool = True
 
