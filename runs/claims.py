@@ -246,7 +246,8 @@ class Worker:
         view = None if self._checked else own_view(loaded)
         backend = open_backend(loaded, capture)
         if view is not None:
-            self_check(backend, view, capture.products)
+            products = {p for spec in self.plan.specs.values() for p in spec.capture.products}
+            self_check(backend, view, [p for p in PRODUCTS if p in products])
             self._checked = True
         return backend
 

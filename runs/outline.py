@@ -103,7 +103,7 @@ def _spec(name: str, recipe: Recipe, shape: ModelShape) -> Spec:
         digest="0" * 64,
     )
     points = choose_points(inputs, extra_positions=recipe.capture.hidden.extra_positions)
-    return Spec(inputs, points, shape, recipe.capture, shape.vocabulary)
+    return Spec(inputs, points, shape, recipe.capture_of(name), shape.vocabulary)
 
 
 def _memory(recipe: Recipe, model: Published) -> dict[str, int]:
@@ -114,7 +114,7 @@ def _memory(recipe: Recipe, model: Published) -> dict[str, int]:
         "weights": model.parameters * each,
         "one sample": sample_bytes(longest, shape.width),
     }
-    if "moments" in capture.products:
+    if any("moments" in recipe.capture_of(name).products for name in recipe.inputs):
         # Running fold and total, in float64, a layer and pool.
         pools = len(capture.moments.pools)
         found["moments"] = 2 * pools * shape.layers * shape.width**2 * 8

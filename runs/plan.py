@@ -137,7 +137,7 @@ def _make_plan(recipe: Recipe) -> Plan:
             inputs,
             choose_points(inputs, extra_positions=capture.hidden.extra_positions),
             shape,
-            capture,
+            recipe.capture_of(name),
             vocabulary,
         )
         for name, inputs in sets.items()
@@ -151,12 +151,15 @@ def check_recipe(recipe: Recipe) -> None:
     """Refuse what no series could make right: visits, backends, a store without a place."""
     capture = recipe.capture
     free_disk(recipe.store)  # a name that no file system takes is refused here
-    for visit in capture.visits:
-        if visit not in VISITS:
-            raise InputError(
-                f"{recipe.source}: key `capture.visits`: no visit `{visit}`; known: {', '.join(VISITS)}"
-            )
-    check_supported(capture, where=str(recipe.source))
+    tables = {"capture.visits": capture}
+    tables |= {f"inputs.{name}.visits": recipe.capture_of(name) for name in recipe.inputs}
+    for key, table in tables.items():
+        for visit in table.visits:
+            if visit not in VISITS:
+                raise InputError(
+                    f"{recipe.source}: key `{key}`: no visit `{visit}`; known: {', '.join(VISITS)}"
+                )
+        check_supported(table, where=str(recipe.source))
     if capture.device_map is not None and find_spec("accelerate") is None:
         raise InputError(
             f"{recipe.source}: key `capture.device_map`: needs a package that is not installed; "

@@ -104,6 +104,8 @@ class InputTable(_Table):
     limit: Annotated[Whole, Field(ge=8)] | None = None
     labels: tuple[Name, ...] = ()
     group: str | None = None
+    products: tuple[ProductName, ...] | None = None
+    visits: tuple[Name, ...] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> InputTable:
@@ -210,6 +212,12 @@ class Recipe(_Table):
     phases: PhasesTable = PhasesTable()
     source: Path = Field(default=Path("recipe.toml"), exclude=True)
     text: str = Field(default="", exclude=True)
+
+    def capture_of(self, name: str) -> CaptureTable:
+        """`[capture]` as it is for one set: with its own products and visits, if it names any."""
+        entry = self.inputs[name]
+        own = {"products": entry.products, "visits": entry.visits}
+        return self.capture.model_copy(update={k: v for k, v in own.items() if v is not None})
 
 
 def load_recipe(path: str | Path) -> Recipe:

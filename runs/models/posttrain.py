@@ -23,6 +23,7 @@ from probes.arithmetic import Problem, addition_problems
 from runs.checkpoints import Checkpoint
 from runs.errors import InputError, PhasescopeError
 from runs.folders import local
+from runs.loading import quiet_transformers
 from runs.models.answers import AnswerBatch, draw, encode
 from runs.models.atomic import whole
 from runs.models.neox import batch_rows
@@ -189,7 +190,8 @@ class _Run:
         marks = _marks(steps, self.config.kept if kept is None else kept)
         final = self.root / _folder(name, steps)
         if not final.is_dir():
-            model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32)
+            with quiet_transformers():
+                model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32)
             model.train()
             for step, loss in stage(model, steps):
                 if not np.isfinite(loss):

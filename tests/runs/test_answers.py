@@ -18,6 +18,7 @@ from runs.errors import InputError
 from runs.inputs import build_set, load_tokenizer
 from runs.jobs import execute
 from runs.measures import measure
+from runs.plan import make_plan
 from runs.recipe import InputTable, load_recipe
 from runs.rows.answers import KS
 from runs.store import open_store
@@ -150,6 +151,30 @@ def test_draws_have_the_chance_of_the_chain_and_do_not_depend_on_each_other() ->
     assert not draw_answers(chain, *arguments, temperature=1.0, vocabulary=3)[
         [(row[a:b] >= 3).any() for row, a, b in zip(tokens, start, length, strict=True)]
     ].any()
+
+
+def test_a_set_may_name_its_own_products_and_visits(
+    write_recipe: Write, asked: Path, series_folder: Path
+) -> None:
+    inputs = f"""products = ["hidden"]
+[inputs.asked]
+path = "{asked}"
+mode = "document"
+length = 24
+text = "prompt"
+answer = "answer"
+visits = ["pass_at_k"]
+"""
+    capture = 'products = ["tokens"]\n[capture.pass_at_k]\nproblems = 4\ndraws = 2'
+    path = write_recipe(inputs=inputs, capture=capture, steps="steps = [1]")
+    plan = make_plan(load_recipe(path))
+    assert set(plan.layouts) == {"speeches/hidden", "asked/tokens", "asked/pass_at_k"}
+    tree = open_store(execute(load_recipe(path)).store)
+    assert set(tree["sets/speeches"].children) == {"inputs", "points", "hidden"}
+    assert set(tree["sets/asked"].children) == {"inputs", "points", "tokens", "pass_at_k"}
+    path.write_text(path.read_text().replace('"pass_at_k"', '"pass_at_q"'))
+    with pytest.raises(InputError, match=r"key `inputs\.asked\.visits`: no visit `pass_at_q`"):
+        make_plan(load_recipe(path))
 
 
 def test_a_set_without_answers_is_one_line(write_recipe: Write) -> None:
