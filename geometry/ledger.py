@@ -14,6 +14,7 @@ are compared with ranks: nothing says that the i-th direction is the same one at
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -145,7 +146,7 @@ def by_band(contributions: ArrayLike, *, edges: tuple[int, ...] = EDGES) -> Floa
     ValueError
         If the edges do not increase from 1 or more.
     """
-    if not edges or edges[0] < 1 or any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
+    if not edges or edges[0] < 1 or any(b <= a for a, b in pairwise(edges)):
         raise ValueError(f"edges is {edges}; give ranks that increase, from 1 or more")
     values = np.asarray(contributions, dtype=np.float64)
     return np.stack([part.sum(axis=-1) for part in np.split(values, edges, axis=-1)], axis=-1)

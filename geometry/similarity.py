@@ -51,6 +51,59 @@ def linear_cka(x: ArrayLike, y: ArrayLike, *, debiased: bool = False) -> float:
         return _alignment(_centred(a), _centred(b), debiased)
 
 
+def cka_matrix(x: ArrayLike, *, debiased: bool = False) -> FloatArray:
+    """Linear centred kernel alignment of every pair of representations of the same samples.
+
+    Parameters
+    ----------
+    x
+        Shape (layer, sample, feature), any real dtype; samples matched; centred here.
+    debiased
+        As in `linear_cka`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (layer, layer), symmetric, 1 on the diagonal; NaN in the row and column of a layer
+        that does not vary or holds NaN or Inf.
+
+    Raises
+    ------
+    ValueError
+        If `x` does not have three dimensions, or has too few samples.
+
+    Notes
+    -----
+    Each layer's kernel is made once, and all inner products are one product of the flattened
+    kernels: layer·n²·d + layer²·n² multiply-adds and layer·n² float64. Where layers are few or
+    samples many, the products of features (layer²·n·d²) are cheaper and need d² float64 alone;
+    whichever multiplies less is taken. Memory besides: a centred float64 copy.
+    """
+    array = np.asarray(x)
+    if array.ndim != 3:
+        raise ValueError(f"x has shape {array.shape}; give (layer, sample, feature)")
+    layers, n, d = array.shape
+    least = 4 if debiased else 2
+    if n < least:
+        raise ValueError(f"x has {n} samples; give at least {least}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        centred = np.stack([_centred(layer) for layer in array])
+        if layers * n * n * (d + layers) <= layers * (layers + 1) / 2 * n * d * d:
+            kernels = np.stack([(layer @ layer.T).ravel() for layer in centred])
+            inner = kernels @ kernels.T
+        else:
+            inner = np.empty((layers, layers))
+            for i, j in zip(*np.triu_indices(layers), strict=True):
+                inner[i, j] = inner[j, i] = _square(centred[i].T @ centred[j])
+        if debiased:
+            diagonals = (centred**2).sum(axis=2)
+            for i, j in np.ndindex(layers, layers):
+                inner[i, j] = _debias(inner[i, j], diagonals[i], diagonals[j])
+        own = np.diagonal(inner)
+        scale = np.sqrt(np.where(own > 0.0, own, np.nan))
+        return np.asarray(inner / scale[:, None] / scale)
+
+
 def _alignment(a: FloatArray, b: FloatArray, debiased: bool) -> float:
     """CKA of centred representations."""
     aa, bb, ab = _inner_products(a, b)

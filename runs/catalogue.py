@@ -6,7 +6,7 @@ a `visit` (runs/visits/) runs while a checkpoint's weights are loaded and is a p
 
 from __future__ import annotations
 
-from runs.rows import answers, attention, similarity, spectra, tokens
+from runs.rows import answers, attention, ledger, similarity, spectra, tokens
 from runs.rows.base import ESTIMATE, LEVEL, Pair, Read, Reduce, Row
 
 # One family a line: a new one is a file in runs/rows/ and its name here.
@@ -16,6 +16,7 @@ _FAMILIES = (
     tokens,
     answers,
     similarity,
+    ledger,
 )
 
 MEASURES: dict[tuple[str, str], Row] = {

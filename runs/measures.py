@@ -19,6 +19,7 @@ from runs.damage import named_errors
 from runs.errors import InputError
 from runs.joining import describe, join
 from runs.nodes import seal
+from runs.rows.base import PARTNERS
 from runs.writing import DONE, StoreWriter, digest
 
 _COORDINATES = ("step", "tokens", "branch", "layer_name")
@@ -198,24 +199,37 @@ def _apply(tree: xr.DataTree, row: Row, name: str) -> xr.Dataset:
 
 def _apply_pair(tree: xr.DataTree, row: Pair, name: str) -> xr.Dataset:
     mine = [_variable(tree, name, read) for read in row.reads]
-    parts = []
+    cores = [read.core for read in row.reads] * 2
     branches = mine[0]["branch"].values
-    for branch in dict.fromkeys(branches):
-        rows = np.flatnonzero(branches == branch)
-        other = rows[-1:] if row.others == "final" else rows
-        ones = [_of(a, rows) for a in mine]
-        others = [
-            _of(a, other).drop_vars(["step", "tokens", "branch"], errors="ignore") for a in mine
-        ]
+    rows = [np.flatnonzero(branches == branch) for branch in dict.fromkeys(branches)]
+    if row.others in PARTNERS:
+        partner = np.empty(branches.size, dtype=np.intp)
+        for own in rows:
+            partner[own] = PARTNERS[row.others](own)
+        return _with_partners(row, mine, cores, partner)
+    parts = []
+    for own in rows:
+        ones = [_of(a, own) for a in mine]
+        others = [a.drop_vars(["step", "tokens", "branch"], errors="ignore") for a in ones]
         others = [a.rename(checkpoint="other") if "checkpoint" in a.dims else a for a in others]
-        parts.append(_ufunc(row, [*ones, *others], [read.core for read in row.reads] * 2))
-    if row.others == "final":
-        # Along `checkpoint`: it is another one in each branch.
-        labels = [
-            ("checkpoint", np.repeat(p["other"].values, p.sizes["checkpoint"])) for p in parts
-        ]
-        parts = [p.isel(other=0).assign_coords(other=o) for p, o in zip(parts, labels, strict=True)]
+        parts.append(_ufunc(row, [*ones, *others], cores))
     return xr.concat(parts, "checkpoint", join="outer", coords="minimal", compat="override")
+
+
+def _with_partners(
+    row: Pair, mine: list[xr.DataArray], cores: list[tuple[str, ...]], partner: Any
+) -> xr.Dataset:
+    """Each checkpoint against one other; `other` names it, and is empty where there is none."""
+    labels = mine[0]["checkpoint"].values
+    there = xr.DataArray(partner >= 0, dims="checkpoint")
+    # Without a partner a checkpoint stands beside itself, and what comes of it is thrown away.
+    rows = np.where(there, partner, np.arange(labels.size))
+    others = [
+        _of(a, rows).assign_coords(checkpoint=labels) if "checkpoint" in a.dims else a for a in mine
+    ]
+    found = _ufunc(row, [*mine, *others], cores)
+    names = np.where(there, labels[rows], "")
+    return found.where(there).assign_coords(other=("checkpoint", names))
 
 
 def _of(array: xr.DataArray, rows: Any) -> xr.DataArray:
@@ -224,9 +238,12 @@ def _of(array: xr.DataArray, rows: Any) -> xr.DataArray:
 
 def _ufunc(row: Row, arrays: list[xr.DataArray], cores: Iterable[tuple[str, ...]]) -> xr.Dataset:
     sizes = {d: s for array in arrays for d, s in array.sizes.items()}
-    sizes |= {dim: len(values) for dim, values in row.labels.items()}
     if row.core == ("rank",):
         sizes["rank"] = sizes["feature"]
+    sizes |= {dim: len(labels) for dim, labels in row.labels.items()}
+    # Of every two layers: the second dimension is the first again.
+    again = {d: d.removeprefix("other_") for d in row.core if d.startswith("other_")}
+    sizes |= {dim: sizes[of] for dim, of in again.items()}
     count = len(row.outputs)
     found = xr.apply_ufunc(
         row.function,
@@ -249,9 +266,10 @@ def _ufunc(row: Row, arrays: list[xr.DataArray], cores: Iterable[tuple[str, ...]
             if name in array.coords and set(array[name].dims) <= set(result.dims):
                 result = result.assign_coords({name: array[name].variable})
                 break
-    result = result.assign_coords({d: list(v) for d, v in row.labels.items()})
     if "rank" in row.core:
         result = result.assign_coords(rank=np.arange(1, sizes["rank"] + 1))
+    result = result.assign_coords({dim: list(labels) for dim, labels in row.labels.items()})
+    result = result.assign_coords({dim: result[of].values for dim, of in again.items()})
     wanted = {*_COORDINATES, *result.dims, "other"}
     return result.drop_vars([c for c in result.coords if c not in wanted])
 

@@ -6,6 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+Index = NDArray[np.intp]
+
 ESTIMATE = ("value", "standard_error", "lower", "upper")
 LEVEL = 0.95
 
@@ -46,9 +51,10 @@ class Row:
     unit, source, interval : str
         Unit, where the definition is from, and how its interval is made.
     core : tuple of str
-        Dimensions of every output that the function adds.
+        Dimensions of every output that the function adds. `other_X` is as long as `X`, and both may be
+        consumed and added again.
     labels : mapping
-        Values along the dimensions it adds, where no variable it reads has them.
+        Coordinate of each of these dimensions that no variable read has.
     version : int
         Raised when numbers change; stale results are then computed again.
     default : bool
@@ -73,6 +79,14 @@ class Reduce(Row):
     """Captured variables of one checkpoint to numbers."""
 
 
+# Rows of one branch, in order, to the row each is compared with; -1 where there is none.
+PARTNERS: Mapping[str, Callable[[Index], Index]] = {
+    "final": lambda rows: np.full_like(rows, rows[-1]),
+    "first": lambda rows: np.full_like(rows, rows[0]),
+    "previous": lambda rows: np.append(np.intp(-1), rows[:-1]),
+}
+
+
 @dataclass(frozen=True)
 class Pair(Row):
     """Two checkpoints to numbers: the function gets the reads of the one, then those of the other.
@@ -80,7 +94,8 @@ class Pair(Row):
     Attributes
     ----------
     others : str
-        `final`: each checkpoint against the last of its branch; `all`: against every one.
+        A key of `PARTNERS`, each checkpoint against one of its branch (NaN where there is none), or
+        `all`: against every one.
     """
 
     others: str = "final"

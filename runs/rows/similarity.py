@@ -13,7 +13,7 @@ from runs.rows.base import Pair, Row
 from runs.rows.points import POINTS, last_tokens
 
 
-def _linear_cka(
+def linear_cka_of_pair(
     x: NDArray[Any],
     kept: Any,
     last: NDArray[np.bool_],
@@ -37,7 +37,7 @@ ROWS: list[Row] = [
             "linear_cka",
             name,
             POINTS[:3],
-            partial(_linear_cka, debiased=name == "debiased"),
+            partial(linear_cka_of_pair, debiased=name == "debiased"),
             unit="1",
             source="linear CKA with the branch's last checkpoint, 1905.00414 §3"
             + (", debiased HSIC, 2010.15327" if name == "debiased" else ""),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from scipy.stats import ortho_group
 
-from geometry.similarity import linear_cka
+from geometry.similarity import cka_matrix, linear_cka
 
 RNG = np.random.default_rng
 
@@ -105,3 +105,25 @@ def test_bad_arguments_are_named():
         linear_cka(np.ones((1, 2)), np.ones((1, 2)))
     with pytest.raises(ValueError, match="give at least 4"):
         linear_cka(np.ones((3, 2)), np.ones((3, 2)), debiased=True)
+
+
+@pytest.mark.parametrize("debiased", [False, True])
+@pytest.mark.parametrize("shape", [(3, 40, 6), (5, 12, 30), (1, 9, 4)])
+def test_the_matrix_of_layers_is_that_of_pairs(debiased, shape):
+    x = RNG(3).standard_normal(shape) + RNG(4).standard_normal((*shape[:2], 1))
+    found = cka_matrix(x.astype(np.float32), debiased=debiased)
+    pairs = [[linear_cka(a, b, debiased=debiased) for b in x] for a in x]
+    np.testing.assert_allclose(found, pairs, atol=1e-6)
+    np.testing.assert_allclose(np.diagonal(found), 1, atol=1e-12)
+
+
+def test_a_layer_that_does_not_vary_leaves_the_others_alone():
+    x = RNG(5).standard_normal((4, 20, 3))
+    x[1], x[2, 3, 0] = 0.1, np.inf
+    found = cka_matrix(x)
+    assert np.isnan(found[1:3]).all()
+    assert np.isnan(found[:, 1:3]).all()
+    assert found[0, 3] == pytest.approx(linear_cka(x[0], x[3]))
+    for bad in (x[0], x[:, :1]):
+        with pytest.raises(ValueError, match="x has"):
+            cka_matrix(bad)

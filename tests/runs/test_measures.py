@@ -123,6 +123,76 @@ def test_cka_is_with_the_last_checkpoint(tree: xr.DataTree) -> None:
     np.testing.assert_allclose(found.values[-1], 1, rtol=1e-9)
 
 
+def test_cka_with_the_checkpoint_before(tree: xr.DataTree) -> None:
+    found = measure(tree, "linear_cka", convention="debiased_previous").compute()
+    labels = found["checkpoint"].values
+    assert found["other"].values.tolist() == ["", *labels[:-1]]
+    assert np.isnan(found[0]).all()
+    states = last_states(tree)
+    for i, layer in np.ndindex(3, 5):
+        wanted = linear_cka(states[i + 1, layer], states[i, layer], debiased=True)
+        assert found.values[i + 1, layer] == pytest.approx(wanted, abs=1e-9)
+    final = measure(tree, "linear_cka").compute()
+    assert set(final["other"].values) == {labels[-1]}
+    assert final["checkpoint"].values.tolist() == labels.tolist()
+
+
+def test_partners_stay_in_their_branch(tree: xr.DataTree) -> None:
+    checkpoints = ["a/0", "a/1", "b/0", "b/1", "b/2", "c/9"]
+    hidden = tree["sets/speeches/hidden"].to_dataset().isel(checkpoint=[0, 1, 2, 3, 1, 0])
+    hidden = hidden.assign_coords(
+        checkpoint=checkpoints,
+        branch=("checkpoint", [c[0] for c in checkpoints]),
+    )
+    nodes = {**tree.to_dict(), "/sets/speeches/hidden": hidden}
+    forked = xr.DataTree.from_dict(nodes)
+    found = measure(forked, "linear_cka", convention="debiased_previous").compute()
+    assert found["other"].values.tolist() == ["", "a/0", "", "b/0", "b/1", ""]
+    assert np.isnan(found.values).all(axis=1).tolist() == [True, False, True, False, False, True]
+    states = last_states(tree)
+    wanted = linear_cka(states[1, 4], states[3, 4], debiased=True)
+    assert found.sel(checkpoint="b/2").values[4] == pytest.approx(wanted, abs=1e-9)
+    final = measure(forked, "linear_cka").compute()
+    assert final["other"].values.tolist() == ["a/1"] * 2 + ["b/2"] * 3 + ["c/9"]
+    np.testing.assert_allclose(final.isel(checkpoint=[1, 4, 5]), 1, rtol=1e-9)
+
+
+def test_the_ledger_adds_up_to_the_change_of_ln_rankme(tree: xr.DataTree) -> None:
+    rank = np.log(measure(tree, "rankme", convention="li2025").values)
+    found = measure(tree, "entropy_ledger").compute()
+    assert found.dims == ("checkpoint", "layer", "band")
+    assert found["band"].values.tolist() == ["1", "2–10", "11–100", "101–500", "501+"]
+    np.testing.assert_allclose(found.sum("band")[1:], np.diff(rank, axis=0), atol=1e-10)
+    assert (found.sel(band=["101–500", "501+"])[1:] == 0).all()  # there are 32 directions
+    streamed = measure(tree, "entropy_ledger_streamed").sel(pool="last")
+    np.testing.assert_allclose(
+        streamed.transpose("checkpoint", "layer", "band"), found, rtol=1e-3, atol=1e-6
+    )
+
+
+def test_layers_are_compared_with_layers(tree: xr.DataTree) -> None:
+    found = measure(tree, "layer_cka").compute()
+    assert found.dims == ("checkpoint", "layer", "other_layer")
+    assert found["other_layer"].values.tolist() == found["layer"].values.tolist()
+    states = last_states(tree)
+    for a, b in ((0, 3), (4, 1)):
+        wanted = linear_cka(states[2, a], states[2, b], debiased=True)
+        assert found.values[2, a, b] == pytest.approx(wanted, abs=1e-9)
+    below = measure(tree, "principal_angles", convention="layer_below").compute()
+    before = measure(tree, "principal_angles").compute()
+    assert below.dims == before.dims == ("checkpoint", "layer", "directions")
+    for result, one, two in ((below, (2, 3), (2, 2)), (before, (2, 3), (1, 3))):
+        bases = [
+            np.linalg.svd(states[at] - states[at].mean(0), full_matrices=False)[2][:8].T
+            for at in (one, two)
+        ]
+        wanted = np.linalg.norm(bases[0].T @ bases[1]) ** 2 / 8
+        assert result.sel(directions=8).values[2, 3] == pytest.approx(wanted, abs=1e-6)
+    whole = before.sel(directions=32)[1:]  # NaN where the norm or few tokens leave less than all 32
+    np.testing.assert_allclose(whole.isel(layer=[1, 2, 3]), 1, atol=1e-9)
+    assert np.isnan(whole.isel(layer=4)).all()
+
+
 def test_head_ablation_is_the_paired_increase(tree: xr.DataTree) -> None:
     data = tree["sets/speeches/head_ablation"].to_dataset().compute()
     wanted = (data["ablated_loss"] - data["loss"]).mean("ablated_sample")
@@ -138,6 +208,15 @@ def test_every_row_computes_or_says_why_not(tree: xr.DataTree) -> None:
         found = measure(tree, name, convention=convention).compute()
         assert found.attrs["unit"]
         assert found.attrs["source"]
+        if getattr(MEASURES[name, convention], "others", "") == "previous":
+            assert np.isnan(found[0]).all()  # there is none before the first
+            assert found["other"].values[0] == ""
+            found = found[1:]
+        if convention == "layer_below":
+            assert np.isnan(found.isel(layer=0)).all()
+            found = found.isel(layer=slice(1, None))
+        if name == "principal_angles":  # the final norm leaves 31 directions
+            found = found.sel(directions=[1, 8])
         if "alpha" in name:  # 32 directions are too few for ranks 12–100
             assert np.isnan(found).all()
         else:
