@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 from matplotlib.figure import Figure
 
-from figures import heads, layers, phases, profile, spectra
+from figures import alignment, heads, layers, ledger, phases, profile, spectra
 from figures.row import FigureRow
 from figures.select import Material, gather
 from figures.style import styled, theme_named
@@ -21,6 +21,8 @@ _MODULES = (
     profile,
     spectra,
     heads,
+    ledger,
+    alignment,
 )
 
 FIGURES: dict[str, FigureRow] = {module.ROW.name: module.ROW for module in _MODULES}

@@ -185,6 +185,8 @@ def own_part(part: _Array) -> _Array:
     if "layer" in part.dims:
         names = layer_names(part)
         kept["layer"] = (part["layer"].values <= blocks) | (np.array(names) == "final")
+        if "other_layer" in part.dims:
+            kept["other_layer"] = kept["layer"]
     for dim, last in (("block", blocks), ("head", heads - 1), ("rank", width)):
         if dim in part.dims:
             kept[dim] = part[dim].values <= last

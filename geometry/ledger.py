@@ -120,9 +120,9 @@ def entropy_ledger(start: ArrayLike, end: ArrayLike, *, tolerance: float = 1e-11
     found = _appearance(two, born) - _appearance(one, died)
     moved, panels = _moved(one[both], two[both], tolerance)
     found[both] += moved
-    entropies = [float(entr(v / v.sum()).sum()) for v in (one, two)]
-    error = abs(float(found.sum()) - (entropies[1] - entropies[0]))
-    return Ledger(found, *entropies, int(born.sum()), int(died.sum()), panels, error)
+    first, last = (float(entr(v / v.sum()).sum()) for v in (one, two))
+    error = abs(float(found.sum()) - (last - first))
+    return Ledger(found, first, last, int(born.sum()), int(died.sum()), panels, error)
 
 
 def by_band(contributions: ArrayLike, *, edges: tuple[int, ...] = EDGES) -> FloatArray:

@@ -122,6 +122,8 @@ def of_model(array: _Array, name: str) -> _Array:
         numbers = part["layer"].values.copy()
         numbers[part["layer_name"].values == "final"] = int(part["blocks"].values[0]) + 1
         own["layer"] = numbers
+        if "other_layer" in part.dims:
+            own["other_layer"] = numbers
     return part.assign_coords(own).drop_vars([c for c in _ADDED if c in part.coords])
 
 
@@ -137,7 +139,10 @@ def _row(member: Member, data: xr.Dataset, last: int) -> tuple[xr.Dataset, dict[
         added[name] = ("checkpoint", np.full(count, getattr(member, name)))
     for name in ("checkpoint", "other"):
         if name in data.coords:
-            labels = np.array([f"{member.name}/{label}" for label in np.atleast_1d(data[name])])
+            labels = np.array(
+                # Empty where there is nothing to compare with.
+                [label and f"{member.name}/{label}" for label in np.atleast_1d(data[name])]
+            )
             # The one checkpoint that all are compared with is not the same one in every model.
             dims = data[name].dims or ("checkpoint",)
             added[name] = (dims, labels if data[name].dims else np.repeat(labels, count))
@@ -152,6 +157,8 @@ def _row(member: Member, data: xr.Dataset, last: int) -> tuple[xr.Dataset, dict[
         named = data["layer_name"].values if "layer_name" in data.coords else numbers
         names = dict(zip(numbers.tolist(), map(str, named), strict=True))
         added["layer"] = numbers
+        if "other_layer" in data.dims:
+            added["other_layer"] = numbers
         added["depth"] = (("checkpoint", "layer"), np.tile(depth, (count, 1)))
     elif "block" in data.dims:
         depth = data["block"].values / max(member.blocks, 1)
