@@ -78,6 +78,26 @@ def planted(name: str, steps: Array, knots: list[int], rho: float, sd: float) ->
     return Case(f"breaks {knots}, {name}, ρ {rho}, sd {sd}", steps, means, rho, sd, right, "≥ 0.90")
 
 
+def joint(name: str, steps: Array, knots: tuple[int, int], rho: float, sd: float) -> Case:
+    """Return three curves that share two boundaries: one turns at each, the third at neither."""
+    x = np.log10(steps)
+    first, second = knots
+    means = np.array(
+        [
+            broken(x, [first], [-1.5, 1.0]),
+            broken(x, [second], [0.8, -1.2]),
+            broken(x, [first], [1, 1]),
+        ]
+    )
+
+    def right(found: Phases) -> bool:
+        places = np.searchsorted(steps, found.boundaries)
+        return places.size == 2 and bool((np.abs(places - knots) <= 1).all())
+
+    label = f"joint breaks {list(knots)}, {name}, ρ {rho}, sd {sd}"
+    return Case(label, steps, means, rho, sd, right, "≥ 0.90")
+
+
 def named(name: str, steps: Array, width: float, sd: float) -> Case:
     """Return one transition of a width in decades; right is one boundary of the right kind."""
     x = np.log10(steps)
@@ -104,13 +124,20 @@ def cases() -> list[Case]:
         planted("Pythia, 40 points", short, [9, 22], 0.5, 0.05),
         planted("Pythia, all", full, [6, 12], 0.5, 0.05),
     ]
+    listed += [
+        false_alarms("Pythia, all", full, 0.5, 3),
+        joint("demo", DEMO, (12, 24), 0.5, 0.05),
+        joint("Pythia, all", full, (6, 12), 0.5, 0.05),
+        # Checkpoint 40 stands 0.014 decades from its neighbours: a spacing is a hard aim there.
+        planted("Pythia, all", full, [8, 40], 0.5, 0.02),
+    ]
     listed += [named("demo", DEMO, width, 0.03) for width in (0.0, 0.7, 1.5)]
     return listed
 
 
 def run(case: Case, draws: int) -> tuple[float, float]:
     """Return the share of draws that came out as asked, and the seconds each took."""
-    names = ("log_rankme", "alpha")[: len(case.means)]
+    names = ("log_rankme", "alpha", "loss")[: len(case.means)]
     rng = np.random.default_rng(0)
     noise = draw(rng, np.array(case.rho), np.array(case.sd), (draws, *case.means.shape))
     start = time.perf_counter()

@@ -9,9 +9,9 @@ from typing import Any
 import xarray as xr
 from matplotlib.figure import Figure
 
-from figures import alignment, heads, layers, ledger, phases, profile, spectra
+from figures import alignment, heads, layers, ledger, phases, profile, segmentation, spectra
 from figures.row import FigureRow
-from figures.select import Material, gather
+from figures.select import Material, MissingMeasure, gather
 from figures.style import styled, theme_named
 
 # One figure a line: a new one is a file with a function and its `ROW`, and its name here.
@@ -23,9 +23,15 @@ _MODULES = (
     heads,
     ledger,
     alignment,
+    segmentation,
 )
 
 FIGURES: dict[str, FigureRow] = {module.ROW.name: module.ROW for module in _MODULES}
+
+
+def of_stores() -> list[str]:
+    """Names of the figures that are drawn from a store."""
+    return [name for name, row in FIGURES.items() if not row.command]
 
 
 def draw(
@@ -67,7 +73,14 @@ def draw(
     other = conventions or {}
     needs = [(m, other.get(m, c)) for m, c in row.needs]
     optional = [(m, other.get(m, c)) for m, c in row.optional]
-    material = gather(tree, needs, optional=optional, phases=row.phases, wanted=set)
+    try:
+        material = gather(tree, needs, optional=optional, phases=row.phases, wanted=set)
+    except MissingMeasure:
+        if row.command:
+            raise MissingMeasure(
+                f"no store holds what `{name}` shows: run `{row.command}`"
+            ) from None
+        raise
     with styled(chosen):
         figure, table = row.function(material, chosen, **options)
         # Ticks are made late: make them now, while the style holds.

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 import xarray as xr
 
-from figures.catalogue import FIGURES, draw
+from figures.catalogue import FIGURES, draw, of_stores
 from figures.save import csv_text, image_bytes
 from figures.select import (
     MissingMeasure,
@@ -52,7 +52,8 @@ def page_figures(
     """
     drawn: dict[str, PageFigure] = {}
     missing: dict[str, Exception] = {}
-    for name, row in FIGURES.items():
+    for name in of_stores():
+        row = FIGURES[name]
         try:
             pictures = {
                 theme: draw(tree, name, set=set, theme=theme) for theme in ("light", "dark")

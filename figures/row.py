@@ -24,6 +24,7 @@ class FigureRow:
     caption : template; {set}, {inputs}, {interval}, {level}, the options' names and what the
         function puts into its Dataset's attributes are filled in.
     optional : pairs that are drawn where the store holds them.
+    command : of a figure whose measures no store holds, the command that draws it.
     """
 
     name: str
@@ -34,3 +35,4 @@ class FigureRow:
     source: str
     caption: str
     optional: tuple[tuple[str, str], ...] = ()
+    command: str = ""

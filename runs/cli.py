@@ -232,6 +232,18 @@ def figures(
 
 
 @app.command()
+def segmentation(
+    out: Annotated[Path, typer.Option(help="Folder for the figure.")] = Path("segmentation"),
+) -> None:
+    """Compare change points with the published segmentation of ten Pythia runs; needs no store."""
+    from runs.segmentation import draw_segmentation
+
+    console = open_console()
+    for path in draw_segmentation(out, console):
+        console.print(str(path), soft_wrap=True)
+
+
+@app.command()
 def report(
     stores: Annotated[
         list[Path], typer.Argument(metavar="STORE", help="One store, or several on one page.")

@@ -12,7 +12,7 @@ import xarray as xr
 from rich.console import Console
 from rich.text import Text
 
-from figures import FIGURES, MissingMeasure, draw, save
+from figures import FIGURES, MissingMeasure, draw, of_stores, save
 from figures.report import render
 from figures.save import write_atomic
 from runs.damage import blamed_on_damage, named_errors
@@ -71,8 +71,8 @@ def draw_figures(
     tree = _open(places, models)
     written: list[Path] = []
     with blamed_on_damage(*places), simple_bar(console) as bar:
-        task = bar.add_task("figures", total=len(names or FIGURES), note="")
-        for name in names or FIGURES:
+        task = bar.add_task("figures", total=len(names or of_stores()), note="")
+        for name in names or of_stores():
             bar.update(task, note=name)
             try:
                 figure, table = draw(tree, name)
