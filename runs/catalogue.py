@@ -6,7 +6,7 @@ a `visit` (runs/visits/) runs while a checkpoint's weights are loaded and is a p
 
 from __future__ import annotations
 
-from runs.rows import answers, attention, ledger, similarity, spectra, tokens
+from runs.rows import answers, attention, ledger, predictive, similarity, spectra, tokens
 from runs.rows.base import ESTIMATE, LEVEL, Pair, Read, Reduce, Row
 
 # One family a line: a new one is a file in runs/rows/ and its name here.
@@ -17,6 +17,7 @@ _FAMILIES = (
     answers,
     similarity,
     ledger,
+    predictive,
 )
 
 MEASURES: dict[tuple[str, str], Row] = {

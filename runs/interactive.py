@@ -22,7 +22,7 @@ from runs.recipe import CaptureTable
 from runs.store import with_groups
 from runs.writing import DONE, digest, versions
 
-_OPEN = ("products", "block", "micro_batch", "hidden", "moments", "attention")
+_OPEN = ("products", "block", "micro_batch", "hidden", "moments", "attention", "fisher", "contexts")
 
 
 def capture(
@@ -55,7 +55,7 @@ def capture(
         Where the model stands in its training, for the tree's coordinates.
     **options
         Keys of a recipe's `[capture]` that a model in memory leaves open: `products`, `block`,
-        `micro_batch`, `hidden`, `moments`, `attention`.
+        `micro_batch`, and the table of a product (`hidden`, `moments`, …).
 
     Returns
     -------

@@ -36,8 +36,9 @@ def fitting_micro_batch(spec: Spec, *, companions: int = 1) -> int:
     if capture.block * sample <= free:
         return capture.block
     # A block in parts keeps its states until it is whole, for sums that must not depend on the parts.
-    kept = capture.block * length * shape.width * shape.layers * item
-    held = kept if {"moments"} & set(capture.products) else 0
+    layers = {"moments": shape.layers, "fisher": 1}
+    summed = max((n for product, n in layers.items() if product in capture.products), default=0)
+    held = capture.block * length * shape.width * summed * item
     return int(max(1, min(capture.block, (free - held) // sample)))
 
 

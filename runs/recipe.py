@@ -20,7 +20,7 @@ PackageName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Whole = Annotated[int, Field(strict=True)]
 Seed = Annotated[Whole, Field(ge=0)]
 _DEEPEST = 16
-ProductName = Literal["hidden", "moments", "attention", "tokens"]
+ProductName = Literal["hidden", "moments", "attention", "tokens", "fisher", "contexts"]
 
 
 class _Table(BaseModel):
@@ -139,6 +139,18 @@ class AttentionTable(_Table):
     tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
 
 
+class FisherTable(_Table):
+    """`[capture.fisher]`: over which positions the Fisher metric is averaged."""
+
+    pools: Annotated[tuple[Literal["last", "all"], ...], Field(min_length=1)] = ("last",)
+
+
+class ContextsTable(_Table):
+    """`[capture.contexts]`: how many contexts' predictions are compared with one another."""
+
+    count: Annotated[Whole, Field(ge=8, le=2000)] = 512
+
+
 class AblationTable(_Table):
     """`[capture.head_ablation]`: how many samples the ablation visit reads."""
 
@@ -168,6 +180,8 @@ class CaptureTable(_Table):
     hidden: HiddenTable = HiddenTable()
     moments: MomentsTable = MomentsTable()
     attention: AttentionTable = AttentionTable()
+    fisher: FisherTable = FisherTable()
+    contexts: ContextsTable = ContextsTable()
     head_ablation: AblationTable = AblationTable()
     pass_at_k: PassAtKTable = PassAtKTable()
 

@@ -83,8 +83,9 @@ def self_check(backend: Backend, view: OwnView, products: Collection[str]) -> No
         _check_hidden(seen, view, shape.architecture)
         if "attention" in products:
             _check_attention(rows, view, shape.architecture)
-        if "tokens" in products:
-            _check_logits(final, backend.loaded, view)
+        unembedded = [p for p in ("tokens", "fisher", "contexts") if p in products]
+        if unembedded:
+            _check_logits(final, backend.loaded, view, unembedded)
 
 
 def _check_hidden(seen: dict[int, torch.Tensor], view: OwnView, architecture: str) -> None:
@@ -123,14 +124,18 @@ def _check_attention(rows: dict[int, torch.Tensor], view: OwnView, architecture:
         )
 
 
-def _check_logits(final: torch.Tensor, loaded: LoadedModel, view: OwnView) -> None:
+def _check_logits(
+    final: torch.Tensor, loaded: LoadedModel, view: OwnView, products: list[str]
+) -> None:
     logits = loaded.unembedding.on(final.device).logits(final)
     own = view.logits.to(logits.device)
     scale = own.abs().max().clamp_min(1.0)
     if not _close(logits / scale, own / scale, view.logits.dtype):
+        also = "".join(f", and `{p}`" for p in products[1:])
         raise InputError(
             f"self-check: the logits of {loaded.shape.architecture} are not the unembedding of its final "
-            "state (it scales or bends them in its own way); leave `tokens` out of capture.products"
+            f"state (it scales or bends them in its own way); leave `{products[0]}` out of "
+            f"capture.products{also}"
         )
 
 

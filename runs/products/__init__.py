@@ -2,12 +2,22 @@
 
 from runs.products.attention import Attention
 from runs.products.base import ArraySpec, Batch, Collector, Product, Spec
+from runs.products.contexts import Contexts
+from runs.products.fisher import Fisher
 from runs.products.hidden import Hidden
 from runs.products.moments import MomentsProduct
 from runs.products.tokens import Tokens
 
 PRODUCTS: dict[str, Product] = {
-    product.name: product for product in (Hidden(), MomentsProduct(), Attention(), Tokens())
+    product.name: product
+    for product in (
+        Hidden(),
+        MomentsProduct(),
+        Attention(),
+        Tokens(),
+        Fisher(),
+        Contexts(),
+    )
 }
 
 __all__ = ["PRODUCTS", "ArraySpec", "Batch", "Collector", "Product", "Spec"]
