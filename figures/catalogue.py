@@ -9,7 +9,17 @@ from typing import Any
 import xarray as xr
 from matplotlib.figure import Figure
 
-from figures import alignment, heads, layers, ledger, phases, profile, segmentation, spectra
+from figures import (
+    alignment,
+    heads,
+    layers,
+    ledger,
+    phases,
+    predictive,
+    profile,
+    segmentation,
+    spectra,
+)
 from figures.row import FigureRow
 from figures.select import Material, MissingMeasure, gather
 from figures.style import styled, theme_named
@@ -24,6 +34,7 @@ _MODULES = (
     ledger,
     alignment,
     segmentation,
+    predictive,
 )
 
 FIGURES: dict[str, FigureRow] = {module.ROW.name: module.ROW for module in _MODULES}

@@ -25,6 +25,8 @@ class FigureRow:
         function puts into its Dataset's attributes are filled in.
     optional : pairs that are drawn where the store holds them.
     command : of a figure whose measures no store holds, the command that draws it.
+    extra : whether it shows what is captured only on request; unless it is asked for by name, it is
+        then left out without a word.
     """
 
     name: str
@@ -36,3 +38,4 @@ class FigureRow:
     caption: str
     optional: tuple[tuple[str, str], ...] = ()
     command: str = ""
+    extra: bool = False

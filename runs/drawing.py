@@ -79,6 +79,8 @@ def draw_figures(
             except (MissingMeasure, ValueError) as error:
                 if names:
                     raise InputError(f"{', '.join(map(str, places))}: {error}") from None
+                if isinstance(error, MissingMeasure) and FIGURES[name].extra:
+                    continue
                 said = Text.assemble((f"{name} is left out", "yellow"), f": {error}")
                 console.print(said, soft_wrap=True)
             else:
@@ -86,7 +88,8 @@ def draw_figures(
                     written += save(
                         figure, table, folder, name, provenance=_provenance(tree, name, table)
                     )
-            bar.update(task, advance=1)
+            finally:
+                bar.update(task, advance=1)
         bar.update(task, note="")
     return written
 

@@ -230,8 +230,8 @@ def test_figures_over_training_are_named_but_are_no_warning(lone_page):
     shown = [a["id"] for a in lone_page.all("h3") if a.get("id", "").startswith("figure-")]
     assert shown == ["figure-profile", "figure-eigenspectra", "figure-heads"]
     assert (
-        "Not drawn: Training phases and Layers through training. A figure over training needs two or"
-        " more checkpoints with their tokens; there is 1." in lone_page.words
+        "Not drawn: Training phases and Layers through training and Predictive geometry. A figure over"
+        " training needs two or more checkpoints with their tokens; there is 1." in lone_page.words
     )
     assert "is not drawn:" not in lone_page.words
 

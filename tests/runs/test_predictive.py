@@ -178,6 +178,22 @@ def test_a_head_that_is_not_linear_is_refused(series_folder: Path) -> None:
         self_check(TorchHooks(loaded), view, NAMES)
 
 
+def test_its_figure_is_drawn_where_it_was_captured_and_asked_for_in_vain_elsewhere(
+    recipe: Path, write_recipe: Callable[..., Path], cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    recipe.write_text(recipe.read_text().replace("names = ['", "names = ['rankme', '"))
+    execute(load_recipe(recipe))
+    code, out, _ = cli("figures", tmp_path / "tiny.zarr", "predictive")
+    assert code == 0, out
+    assert (tmp_path / "figures/predictive.png").stat().st_size > 0
+    plain = write_recipe(capture='products = ["hidden"]', steps="steps = [0, 4]", name="plain.toml")
+    plain.write_text(plain.read_text().replace("tiny.zarr", "plain.zarr"))
+    execute(load_recipe(plain))
+    code, _, err = cli("figures", tmp_path / "plain.zarr", "predictive")
+    assert code == 2
+    assert "holds no fisher_rankme/li2025" in err
+
+
 @pytest.mark.parametrize(
     ("table", "key"),
     [("contexts]\ncount = 4", "count"), ("fisher]\npools = []", "pools"),
