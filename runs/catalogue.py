@@ -6,7 +6,17 @@ a `visit` (runs/visits/) runs while a checkpoint's weights are loaded and is a p
 
 from __future__ import annotations
 
-from runs.rows import answers, attention, ledger, predictive, similarity, spectra, tokens
+from runs.rows import (
+    answers,
+    attention,
+    ledger,
+    predictive,
+    similarity,
+    spectra,
+    tokens,
+    trajectory,
+    views,
+)
 from runs.rows.base import ESTIMATE, LEVEL, Pair, Read, Reduce, Row
 
 # One family a line: a new one is a file in runs/rows/ and its name here.
@@ -18,6 +28,8 @@ _FAMILIES = (
     similarity,
     ledger,
     predictive,
+    trajectory,
+    views,
 )
 
 MEASURES: dict[tuple[str, str], Row] = {

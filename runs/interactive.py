@@ -22,7 +22,17 @@ from runs.recipe import CaptureTable
 from runs.store import with_groups
 from runs.writing import DONE, digest, versions
 
-_OPEN = ("products", "block", "micro_batch", "hidden", "moments", "attention", "fisher", "contexts")
+_OPEN = (
+    "products",
+    "block",
+    "micro_batch",
+    "hidden",
+    "moments",
+    "attention",
+    "fisher",
+    "contexts",
+    "trajectory",
+)
 
 
 def capture(

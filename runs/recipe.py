@@ -20,7 +20,9 @@ PackageName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Whole = Annotated[int, Field(strict=True)]
 Seed = Annotated[Whole, Field(ge=0)]
 _DEEPEST = 16
-ProductName = Literal["hidden", "moments", "attention", "tokens", "fisher", "contexts"]
+ProductName = Literal[
+    "hidden", "moments", "attention", "tokens", "fisher", "contexts", "trajectory"
+]
 
 
 class _Table(BaseModel):
@@ -151,6 +153,12 @@ class ContextsTable(_Table):
     count: Annotated[Whole, Field(ge=8, le=2000)] = 512
 
 
+class TrajectoryTable(_Table):
+    """`[capture.trajectory]`: how many samples have matrix entropies, the costly part."""
+
+    entropy_samples: Annotated[Whole, Field(ge=1)] = 256
+
+
 class AblationTable(_Table):
     """`[capture.head_ablation]`: how many samples the ablation visit reads."""
 
@@ -182,6 +190,7 @@ class CaptureTable(_Table):
     attention: AttentionTable = AttentionTable()
     fisher: FisherTable = FisherTable()
     contexts: ContextsTable = ContextsTable()
+    trajectory: TrajectoryTable = TrajectoryTable()
     head_ablation: AblationTable = AblationTable()
     pass_at_k: PassAtKTable = PassAtKTable()
 

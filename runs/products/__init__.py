@@ -7,6 +7,7 @@ from runs.products.fisher import Fisher
 from runs.products.hidden import Hidden
 from runs.products.moments import MomentsProduct
 from runs.products.tokens import Tokens
+from runs.products.trajectory import Trajectory
 
 PRODUCTS: dict[str, Product] = {
     product.name: product
@@ -17,6 +18,7 @@ PRODUCTS: dict[str, Product] = {
         Tokens(),
         Fisher(),
         Contexts(),
+        Trajectory(),
     )
 }
 
