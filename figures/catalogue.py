@@ -19,6 +19,7 @@ from figures import (
     profile,
     segmentation,
     spectra,
+    trajectories,
 )
 from figures.row import FigureRow
 from figures.select import Material, MissingMeasure, gather
@@ -35,6 +36,7 @@ _MODULES = (
     alignment,
     segmentation,
     predictive,
+    trajectories,
 )
 
 FIGURES: dict[str, FigureRow] = {module.ROW.name: module.ROW for module in _MODULES}

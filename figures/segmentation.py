@@ -163,7 +163,8 @@ ROW = FigureRow(
     caption=(
         "Above: the score of every run at every checkpoint (dots) and the broken line fitted to it;"
         " runs that fall back by more than a fifth of their range are named. Below: the published"
-        " states of a hidden Markov model (colours; the numbers of separately modelled runs do not correspond) and our"
+        " states of a hidden Markov model (colours; the numbers of separately modelled runs do not"
+        " correspond) and our"
         " change points with their {level} intervals. A change point within one checkpoint of a"
         " change of state counts as found there: {hits} of {changes} changes, and {extra} change"
         " points where no state changes. Our change points are changes of the score's slope; a hidden"
