@@ -19,6 +19,9 @@ from figures import (
     profile,
     segmentation,
     spectra,
+    toy,
+    toy_controls,
+    toy_squared_error,
     trajectories,
 )
 from figures.row import FigureRow
@@ -37,14 +40,18 @@ _MODULES = (
     segmentation,
     predictive,
     trajectories,
+    toy,
+    toy_controls,
+    toy_squared_error,
 )
 
 FIGURES: dict[str, FigureRow] = {module.ROW.name: module.ROW for module in _MODULES}
 
 
-def of_stores() -> list[str]:
-    """Names of the figures that are drawn from a store."""
-    return [name for name, row in FIGURES.items() if not row.command]
+def figures_of(tree: xr.DataTree) -> list[str]:
+    """Names of the figures that belong to a store or study of this kind, in order."""
+    kind = tree.attrs.get("kind", "series")
+    return [n for n, row in FIGURES.items() if row.kind == kind and not row.command]
 
 
 def draw(

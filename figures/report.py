@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 import xarray as xr
 
-from figures.catalogue import FIGURES, draw, of_stores
+from figures.catalogue import FIGURES, draw, figures_of
 from figures.save import csv_text, image_bytes
 from figures.select import (
     MissingMeasure,
@@ -43,7 +43,7 @@ class PageFigure:
 def page_figures(
     tree: xr.DataTree, *, set: str | None = None
 ) -> tuple[dict[str, PageFigure], dict[str, Exception]]:
-    """Draw every figure of the catalogue in both themes.
+    """Draw every figure of this kind of store in both themes.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def page_figures(
     """
     drawn: dict[str, PageFigure] = {}
     missing: dict[str, Exception] = {}
-    for name in of_stores():
+    for name in figures_of(tree):
         row = FIGURES[name]
         try:
             pictures = {
@@ -116,6 +116,7 @@ def render(
         versions=dict(versions),
         commands=list(commands),
         chosen=chosen,
+        told=[str(line) for line in tree.attrs.get("told", [])],
         study=bool(members[0].name),
         word="" if members[0].name else "Branch ",
         summaries=summaries,

@@ -27,6 +27,8 @@ class FigureRow:
     command : of a figure whose measures no store holds, the command that draws it.
     extra : whether it shows what is captured only on request; unless it is asked for by name, it is
         then left out without a word.
+    kind : the kind of store it is of, by the root's attribute `kind`: of a training series, which says
+        none, or for instance "toy".
     """
 
     name: str
@@ -39,3 +41,4 @@ class FigureRow:
     optional: tuple[tuple[str, str], ...] = ()
     command: str = ""
     extra: bool = False
+    kind: str = "series"

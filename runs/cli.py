@@ -294,6 +294,19 @@ def posttrain(
     console.print(str(written), soft_wrap=True)
 
 
+@app.command()
+def toy(
+    out: Annotated[Path, typer.Option(help="Folder for the store toy.zarr.")] = Path("out/toy"),
+    seeds: Annotated[int, typer.Option(min=1, help="Starts of each kind and task.")] = 20,
+    steps: Annotated[int, typer.Option(min=1, help="Full-batch updates.")] = 600,
+    learning_rate: Annotated[float, typer.Option(help="Of features and readout.")] = 0.25,
+) -> None:
+    """Train the phase paper's theory toy and its controls; count which seeds show what."""
+    from runs.toy import Settings, make_toy
+
+    make_toy(out, Settings(seeds, steps, learning_rate), open_console())
+
+
 def _finish(outcome: Outcome, console: Console) -> None:
     if outcome.failed:
         table = Table(

@@ -12,7 +12,7 @@ import xarray as xr
 from rich.console import Console
 from rich.text import Text
 
-from figures import FIGURES, MissingMeasure, draw, of_stores, save
+from figures import FIGURES, MissingMeasure, draw, figures_of, save
 from figures.report import render
 from figures.save import write_atomic
 from runs.damage import blamed_on_damage, named_errors
@@ -69,10 +69,11 @@ def draw_figures(
             raise InputError(f"no figure `{name}`; {hint}")
     places = _listed(stores)
     tree = _open(places, models)
+    shown = names or figures_of(tree)
     written: list[Path] = []
     with blamed_on_damage(*places), simple_bar(console) as bar:
-        task = bar.add_task("figures", total=len(names or of_stores()), note="")
-        for name in names or of_stores():
+        task = bar.add_task("figures", total=len(shown), note="")
+        for name in shown:
             bar.update(task, note=name)
             try:
                 figure, table = draw(tree, name)
@@ -120,7 +121,8 @@ def write_report(
     with simple_bar(console) as bar:
         task = bar.add_task("report", total=1, note="")
         with blamed_on_damage(*places):
-            html = render(tree, commands=_commands(places, models, page), versions=versions())
+            commands = _commands(tree, places, models, page)
+            html = render(tree, commands=commands, versions=versions())
         with named_errors(page.parent):
             page.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(page, html.encode())
@@ -138,10 +140,13 @@ def _open(stores: Sequence[Path], models: Sequence[str] | None) -> xr.DataTree:
     return open_store(stores[0]) if len(stores) == 1 else open_study(stores, names=models)
 
 
-def _commands(stores: Sequence[Path], models: Sequence[str] | None, page: Path) -> list[str]:
+def _commands(
+    tree: xr.DataTree, stores: Sequence[Path], models: Sequence[str] | None, page: Path
+) -> list[str]:
+    recipe = "the recipe" if len(stores) == 1 else "each recipe"
     words = shlex.join([*map(str, stores), *(w for m in models or () for w in ("--name", m))])
     return [
-        f"phasescope run RECIPE.toml  # {'the recipe' if len(stores) == 1 else 'each recipe'} below",
+        str(tree.attrs.get("command", f"phasescope run RECIPE.toml  # {recipe} below")),
         f"phasescope figures {words}",
         f"phasescope report {words} --out {shlex.quote(str(page))}",
     ]

@@ -146,6 +146,13 @@ def show_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
 def show_status(tree: xr.DataTree, console: Console) -> None:
     """One row a checkpoint, one column a product; reasons below."""
     checkpoints = tree["checkpoints"].to_dataset()
+    if tree.attrs.get("told"):  # a store without checkpoints, which says itself what it holds
+        for line in (
+            f"no checkpoints: a store of kind `{tree.attrs['kind']}`",
+            *tree.attrs["told"],
+        ):
+            console.print(line, soft_wrap=True)
+        return
     products = [str(p) for p in checkpoints["product"].values]
     sets = {product.split("/")[0] for product in products}
     alone = len(sets) == 1  # then the set's name would only take room
