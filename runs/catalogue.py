@@ -10,6 +10,7 @@ from runs.rows import (
     answers,
     attention,
     ledger,
+    memorisation,
     predictive,
     similarity,
     spectra,
@@ -30,6 +31,7 @@ _FAMILIES = (
     predictive,
     trajectory,
     views,
+    memorisation,
 )
 
 MEASURES: dict[tuple[str, str], Row] = {

@@ -26,6 +26,7 @@ from runs.fetching import Fetcher
 from runs.folders import read_folder
 from runs.gate import apply_verdicts
 from runs.measures import find_row, is_current, keep, measure_dataset, sets_for
+from runs.ngrams.sets import write_sets
 from runs.phases import write_phases
 from runs.plan import Plan, make_plan, make_series, series_of
 from runs.products import PRODUCTS
@@ -35,6 +36,7 @@ from runs.shards import Shard
 from runs.store import open_store
 from runs.terminal import open_console
 from runs.verify import Verdict, verify_series
+from runs.visits import VISITS
 from runs.writing import DONE, FAILED, MISSING, StoreWriter
 
 
@@ -147,6 +149,7 @@ def _execute(
         if missing:
             apply_verdicts(writer, whole.series, recipe.series.accept)
         writer.tidy()
+        write_sets(whole.specs, whole.ngrams, writer, console)
         measured = conclude(recipe.store, rows, recipe.phases, console)
     after = set(missing) & set(missing_checkpoints(plan, writer, retry=True))
     mine = {c.label for c in plan.series.checkpoints}
@@ -250,15 +253,8 @@ def prepare(plan: Plan, writer: StoreWriter) -> None:
     for label, layout in plan.layouts.items():
         name, product = label.split("/")
         spec = plan.specs[name]
-        coordinates: dict[str, Any] = (
-            PRODUCTS[product].coordinates(spec)
-            if product in PRODUCTS
-            else {
-                "block": (("block",), np.arange(1, spec.shape.blocks + 1)),
-                "head": (("head",), np.arange(spec.shape.heads)),
-            }
-        )
-        writer.add_product(label, layout, coordinates)
+        kind = PRODUCTS[product] if product in PRODUCTS else VISITS[product]
+        writer.add_product(label, layout, kind.coordinates(spec))
 
 
 def missing_checkpoints(plan: Plan, writer: StoreWriter, *, retry: bool = False) -> list[str]:

@@ -125,6 +125,10 @@ def measure_dataset(tree: xr.DataTree, row: Row, name: str) -> xr.Dataset:
             for model, own in models.items()
             if name in sets_for(own, row)
         }
+        if any("checkpoint" not in part.dims for part in parts.values()):
+            raise InputError(
+                f"measure `{row.name}` is of the inputs and not of a checkpoint: ask each store for it"
+            )
         return join([describe(model, own) for model, own in models.items()], parts)
     lineage = lineage_of(tree, row, name)
     path = f"measures/{row.name}/{row.convention}/{name}"
@@ -304,10 +308,13 @@ def _choose_set(tree: xr.DataTree, row: Row, name: str | None) -> str:
     if name in possible:
         return str(name)
     products = sorted({read.variable.split("/")[0] for read in row.reads} - {"points", "inputs"})
+    mend = "add it to `capture.products` or `capture.visits`"
+    if "infinigram" in products:
+        mend = "add a table [memorisation] to the recipe"
     there = f"set `{name}`" if name else "any set"
     raise InputError(
         f"measure `{row.name}` reads {', '.join(products)}, which {there} of this store does not have; "
-        "add it to `capture.products` or `capture.visits` and run again"
+        f"{mend} and run again"
     )
 
 

@@ -16,6 +16,7 @@ from runs.errors import InputError, concerning
 from runs.hub import located
 from runs.inputs import InputSet, build_set, load_tokenizer, tokenizer_digest
 from runs.loading import quiet_transformers, read_shape
+from runs.ngrams.source import NgramSource, ngram_source
 from runs.points import choose_points
 from runs.products import PRODUCTS
 from runs.products.base import ArraySpec, Spec
@@ -40,6 +41,8 @@ class Plan:
         What must agree with a store for its cells to be of one kind.
     whole : Series
         All checkpoints that belong together, where `series` is a shard of them.
+    ngrams : NgramSource or None
+        The text the model was trained on, if the recipe names it.
     """
 
     recipe: Recipe
@@ -48,6 +51,7 @@ class Plan:
     specs: dict[str, Spec]
     identity: dict[str, str]
     whole: Series
+    ngrams: NgramSource | None = None
 
     @cached_property
     def layouts(self) -> dict[str, dict[str, ArraySpec]]:
@@ -132,6 +136,8 @@ def _make_plan(recipe: Recipe) -> Plan:
         _check_vocabulary(inputs, shape, series)
     # Rows of the unembedding beyond the tokenizer pad it to a round size and are no tokens.
     vocabulary = min(shape.vocabulary, len(tokenizer))
+    known = tokenizer_digest(tokenizer)
+    ngrams = ngram_source(recipe, tokenizer, series.tokenizer, known)
     specs = {
         name: Spec(
             inputs,
@@ -139,12 +145,15 @@ def _make_plan(recipe: Recipe) -> Plan:
             shape,
             recipe.capture_of(name),
             vocabulary,
+            ngrams,
         )
         for name, inputs in sets.items()
     }
     layouts_of(specs)  # what a visit cannot do with a set is refused here
-    identity = _identity(specs, tokenizer_digest(tokenizer), shape)
-    return Plan(recipe, series, shape, specs, identity, series)
+    identity = _identity(specs, known, shape)
+    if ngrams is not None:
+        identity["memorisation"] = ngrams.digest
+    return Plan(recipe, series, shape, specs, identity, series, ngrams)
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -160,6 +169,11 @@ def check_recipe(recipe: Recipe) -> None:
                     f"{recipe.source}: key `{key}`: no visit `{visit}`; known: {', '.join(VISITS)}"
                 )
         check_supported(table, where=str(recipe.source))
+        if "ngrams" in table.visits and not recipe.memorisation.named:
+            raise InputError(
+                f"{recipe.source}: key `{key}`: `ngrams` reads the text the model was trained on; add a "
+                "table [memorisation] with `documents` or `index`"
+            )
     if capture.device_map is not None and find_spec("accelerate") is None:
         raise InputError(
             f"{recipe.source}: key `capture.device_map`: needs a package that is not installed; "

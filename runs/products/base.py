@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from runs.architectures import ModelShape
 from runs.inputs import InputSet
 from runs.loaded import Unembedding
+from runs.ngrams.source import NgramSource
 from runs.points import Points
 from runs.recipe import CaptureTable
 
@@ -65,6 +66,8 @@ class Spec:
         The set, its points, the model's sizes and the recipe's table.
     vocabulary : int
         Entries of the unembedding that are tokens; what is beyond them is padding.
+    ngrams : NgramSource or None
+        The text the model was trained on, if the recipe names it.
     """
 
     inputs: InputSet
@@ -72,6 +75,7 @@ class Spec:
     shape: ModelShape
     capture: CaptureTable
     vocabulary: int
+    ngrams: NgramSource | None = None
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from runs.loaded import LoadedModel
 from runs.products.base import ArraySpec, Spec
 from runs.recipe import CaptureTable
 
 VisitFunction = Callable[[LoadedModel, Spec], xr.Dataset]
+
+
+def block_and_head(spec: Spec) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
+    """Numbers of blocks and heads."""
+    return {
+        "block": (("block",), np.arange(1, spec.shape.blocks + 1)),
+        "head": (("head",), np.arange(spec.shape.heads)),
+    }
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,8 @@ class VisitRow:
         Raised when numbers change.
     source : str
         Where the method comes from.
+    coordinates
+        From a product spec to its coordinates, written once.
     """
 
     name: str
@@ -41,3 +54,4 @@ class VisitRow:
     options: Callable[[CaptureTable], dict[str, object]]
     version: int
     source: str
+    coordinates: Callable[[Spec], dict[str, tuple[tuple[str, ...], NDArray[Any]]]] = block_and_head

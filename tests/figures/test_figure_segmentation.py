@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from figures import FIGURES, of_stores
+from figures import FIGURES, figures_of
 
 
 def marks(figure, marker, face=None):
@@ -39,7 +39,7 @@ def test_the_strip_shows_the_states(drawn):
     assert (widths > 0).all()
 
 
-def test_it_is_no_figure_of_a_store():
+def test_it_is_no_figure_of_a_store(tree):
     assert "segmentation" in FIGURES
-    assert "segmentation" not in of_stores()
-    assert set(of_stores()) < set(FIGURES)
+    assert "segmentation" not in figures_of(tree)
+    assert set(figures_of(tree)) < set(FIGURES)
