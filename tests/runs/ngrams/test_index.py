@@ -191,7 +191,7 @@ def test_what_cannot_be_indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         build_index([[], []], tmp_path / "none")
     with pytest.raises(InputError, match="negative"):
         build_index([[1, -1]], tmp_path / "negative")
-    with pytest.raises(InputError, match="70,000 different tokens.*u32"):
+    with pytest.raises(InputError, match=r"70,000 different tokens.*u32"):
         build_index([list(range(70_000))], tmp_path / "many")
     monkeypatch.setattr(building, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"pip install 'phasescope\[memorisation\]'"):
@@ -219,7 +219,7 @@ def test_a_damaged_index_is_one_line(tmp_path: Path, damage: object, said: str) 
 def test_other_widths_are_told_apart(tmp_path: Path) -> None:
     folder = build_index([[1, 2, 3]], tmp_path / "index")
     for dtype in ("u8", "u32"):
-        with pytest.raises(InputError, match="token_dtype|was made here"):
+        with pytest.raises(InputError, match=r"token_dtype|was made here"):
             NgramIndex(folder, end=END, token_dtype=dtype, eos_token_id=3, vocabulary=9)
     with pytest.raises(InputError, match="was made here"):
         NgramIndex(folder, end=END, eos_token_id=2)
