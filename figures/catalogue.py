@@ -14,6 +14,7 @@ from figures import (
     heads,
     layers,
     ledger,
+    memorisation,
     phases,
     predictive,
     profile,
@@ -43,6 +44,7 @@ _MODULES = (
     toy,
     toy_controls,
     toy_squared_error,
+    memorisation,
 )
 
 FIGURES: dict[str, FigureRow] = {module.ROW.name: module.ROW for module in _MODULES}

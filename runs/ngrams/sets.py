@@ -47,8 +47,8 @@ def read_set(
     xarray.Dataset
         `probability`, `suffix_length`, `prompt_count` and `continuation_count` (sample,
         ngram_position). As in `tokens`, position i speaks of token i + 1, given tokens 0…i of the
-        sample and nothing before it; NaN and −1 where there is none. `suffix_upto` (suffix_bin): the
-        longest suffix of each column of the paper's table.
+        sample and nothing before it; NaN and −1 where there is none. `suffix_bin`: the longest
+        suffix of each column of the paper's table.
 
     Notes
     -----
@@ -73,9 +73,9 @@ def read_set(
         {
             "probability": (dims, probability),
             **{name: (dims, values) for name, values in zip(names, numbers, strict=True)},
-            "suffix_upto": (("suffix_bin",), np.array(SUFFIXES, np.int64)),
             "vocabulary": ((), np.int64(vocabulary)),
-        }
+        },
+        {"suffix_bin": np.array(SUFFIXES, np.int64)},
     )
 
 

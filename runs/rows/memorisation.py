@@ -103,7 +103,7 @@ ROWS: list[Row] = [
         (
             Read("infinigram/suffix_length", _PLACES),
             Read("inputs/group", ("sample",)),
-            Read("infinigram/suffix_upto", ("suffix_bin",)),
+            Read("infinigram/suffix_bin", ("suffix_bin",)),
         ),
         suffix_shares,
         unit="1",
