@@ -8,43 +8,38 @@ sample size, not its finite-sample bias and not the spread between training runs
 replacement is not offered: repeated points lower the rank of the cloud and bias every spectrum.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import entr, stdtrit
+from numpy.typing import ArrayLike
+from scipy.special import entr
 
+from geometry.jackknife import (
+    Estimate,
+    Statistic,
+    exponential,
+    shared_among_ties,
+    spectral_intervals,
+    t_quantile,
+)
 from geometry.spectrum import (
-    Decomposition,
     FloatArray,
     RankmeConvention,
     alpha_coefficients,
     alpha_req,
-    decompose,
     probabilities,
     rankme_convention,
 )
 
-T = TypeVar("T", float, FloatArray)
-# From a spectrum (rank,): a statistic, and its derivative by each eigenvalue (rank,).
-_Statistic = Callable[[FloatArray], tuple[float, FloatArray]]
-
-_BLOCK = 512  # rows projected at a time
-_TIE = 8.0 * float(np.finfo(np.float64).eps)  # relative to λ_1: eigenvalues equal up to round-off
-
-
-class Estimate(NamedTuple, Generic[T]):
-    """A value with its standard error and interval.
-
-    For RankMe `value`, `lower` and `upper` are effective ranks while `standard_error` is that of
-    ln RankMe: the interval is exp(ln RankMe ± t se). Otherwise all four share the value's units.
-    """
-
-    value: T
-    standard_error: T
-    lower: T
-    upper: T
+__all__ = [
+    "Estimate",
+    "SpectrumIntervals",
+    "alpha_req_interval",
+    "fold_interval",
+    "leave_out_interval",
+    "rankme_interval",
+    "spectrum_intervals",
+]
 
 
 class SpectrumIntervals(NamedTuple):
@@ -94,8 +89,10 @@ def rankme_interval(
     for `spectrum_intervals`.
     """
     rule = rankme_convention(convention)
-    _, (estimate,) = _estimates(x, rule.centered, [_log_rankme(rule)], groups, level)
-    return _exponential(estimate)
+    _, (estimate,) = spectral_intervals(
+        x, [log_rankme(rule)], centered=rule.centered, groups=groups, level=level
+    )
+    return exponential(estimate)
 
 
 def alpha_req_interval(
@@ -132,7 +129,7 @@ def alpha_req_interval(
     round-off share the mean of their derivatives, which makes the result independent of the basis
     that happened to be chosen within the tied subspace.
     """
-    _, (estimate,) = _estimates(x, True, [_alpha(ranks)], groups, level)
+    _, (estimate,) = spectral_intervals(x, [alpha_of(ranks)], groups=groups, level=level)
     return estimate
 
 
@@ -176,9 +173,9 @@ def spectrum_intervals(
         raise ValueError(
             f"convention {convention!r} is uncentered and alpha is not; use rankme_interval for it"
         )
-    statistics = [_log_rankme(rule), _alpha(ranks)]
-    values, (log_rankme, alpha) = _estimates(x, True, statistics, groups, level)
-    return SpectrumIntervals(_exponential(log_rankme), alpha, values)
+    statistics = [log_rankme(rule), alpha_of(ranks)]
+    values, (log_value, alpha) = spectral_intervals(x, statistics, groups=groups, level=level)
+    return SpectrumIntervals(exponential(log_value), alpha, values)
 
 
 def fold_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate[FloatArray]:
@@ -259,62 +256,11 @@ def _folds(values: ArrayLike) -> FloatArray:
 
 def _about(value: Any, error: Any, units: int, level: float) -> Estimate[FloatArray]:
     """Interval of value ± t error."""
-    half = _t_quantile(units, level) * error
+    half = t_quantile(units, level) * error
     return Estimate(value, error, value - half, value + half)
 
 
-def _estimates(
-    x: ArrayLike,
-    centered: bool,
-    statistics: list[_Statistic],
-    groups: ArrayLike | None,
-    level: float,
-) -> tuple[FloatArray, list[Estimate[float]]]:
-    """Spectrum of a cloud, and each statistic of it with its jackknife interval."""
-    array = np.asarray(x)
-    parts = decompose(array, centered=centered)
-    labels, units = _clusters(groups, len(array))
-    quantile = _t_quantile(units, level)
-    values, gradients = zip(*(statistic(parts.values) for statistic in statistics), strict=True)
-    influence = _influence(array, parts, np.stack(gradients, axis=1))
-    sums = np.stack([np.bincount(labels, column, units) for column in influence.T])
-    # sums has mean 0; units / (units − 1) makes the variance of a plain mean unbiased.
-    variances = (sums**2).sum(axis=1) * units / (units - 1) / len(array) ** 2
-    errors = np.sqrt(variances).tolist()
-    estimates = [
-        Estimate(value, error, value - quantile * error, value + quantile * error)
-        for value, error in zip(values, errors, strict=True)
-    ]
-    return parts.values, estimates
-
-
-def _influence(x: NDArray[Any], parts: Decomposition, gradients: FloatArray) -> FloatArray:
-    """Influence of each sample on each statistic, Σ_i gradient_i ((v_iᵀ x)² − λ_i)."""
-    if not np.isfinite(parts.values).all():
-        return np.full((len(x), gradients.shape[1]), np.nan)
-    # NaN counts as used, so that a statistic that is NaN has NaN influence.
-    used = np.flatnonzero((gradients != 0.0).any(axis=1))
-    values, gradients = parts.values[used], gradients[used]
-    out = np.empty((len(x), gradients.shape[1]))
-    for rows, squares in _squared_projections(x, parts, used):
-        out[rows] = squares @ gradients - values @ gradients
-    return out
-
-
-def _squared_projections(
-    x: NDArray[Any], parts: Decomposition, used: NDArray[np.intp]
-) -> Iterator[tuple[slice, FloatArray]]:
-    """Blocks of (v_iᵀ x)² over samples, for the eigenvectors `used`."""
-    vectors = parts.vectors[:, used]
-    for start in range(0, len(x), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        if parts.feature_side:
-            yield rows, ((x[rows] - parts.mean) @ vectors) ** 2
-        else:  # X V = U √(n λ)
-            yield rows, len(x) * parts.values[used] * vectors[rows] ** 2
-
-
-def _log_rankme(rule: RankmeConvention) -> _Statistic:
+def log_rankme(rule: RankmeConvention) -> Statistic:
     """Logarithm of RankMe: with h = −ln(p + eps), ∂/∂ln λ_i = power p_i (h_i − Σ p h)."""
 
     def statistic(eigenvalues: FloatArray) -> tuple[float, FloatArray]:
@@ -330,7 +276,7 @@ def _log_rankme(rule: RankmeConvention) -> _Statistic:
     return statistic
 
 
-def _alpha(ranks: tuple[int, int]) -> _Statistic:
+def alpha_of(ranks: tuple[int, int]) -> Statistic:
     """alpha-ReQ = Σ c_i ln λ_i, with derivatives shared among tied eigenvalues."""
     coefficients, _ = alpha_coefficients(ranks)
 
@@ -341,38 +287,6 @@ def _alpha(ranks: tuple[int, int]) -> _Statistic:
         fitted = slice(ranks[0] - 1, ranks[1])
         gradient = np.zeros_like(eigenvalues)
         gradient[fitted] = coefficients / eigenvalues[fitted]
-        apart = -np.diff(eigenvalues) > _TIE * eigenvalues[0]
-        tie = np.concatenate([[0], np.cumsum(apart)])
-        return value, (np.bincount(tie, gradient) / np.bincount(tie))[tie]
+        return value, shared_among_ties(eigenvalues, gradient)
 
     return statistic
-
-
-def _exponential(estimate: Estimate[float]) -> Estimate[float]:
-    """Value and bounds of a logarithm carried to its argument; the error stays logarithmic."""
-    value, error, lower, upper = estimate
-    return Estimate(float(np.exp(value)), error, float(np.exp(lower)), float(np.exp(upper)))
-
-
-def _clusters(groups: ArrayLike | None, samples: int) -> tuple[NDArray[np.intp], int]:
-    """Cluster index of each sample, and the number of clusters."""
-    if groups is None:
-        labels = np.arange(samples)
-    else:
-        array = np.asarray(groups)
-        if array.shape != (samples,):
-            raise ValueError(
-                f"groups has shape {array.shape}; give one label for each of {samples}"
-            )
-        labels = np.unique(array, return_inverse=True)[1]
-    units = int(labels.max(initial=-1)) + 1
-    if units < 2:
-        raise ValueError(f"groups has {units} cluster(s); an interval needs at least 2")
-    return labels, units
-
-
-def _t_quantile(units: int, level: float) -> float:
-    """Half-width of a two-sided interval in standard errors, t with units − 1 degrees."""
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level is {level}; give a coverage between 0 and 1")
-    return float(stdtrit(units - 1, 0.5 * (1.0 + level)))

@@ -9,6 +9,9 @@ from __future__ import annotations
 from runs.rows import (
     answers,
     attention,
+    bands,
+    dimension,
+    dispersion,
     ledger,
     memorisation,
     predictive,
@@ -23,6 +26,9 @@ from runs.rows.base import ESTIMATE, LEVEL, Pair, Read, Reduce, Row
 # One family a line: a new one is a file in runs/rows/ and its name here.
 _FAMILIES = (
     spectra,
+    bands,
+    dispersion,
+    dimension,
     attention,
     tokens,
     answers,

@@ -73,6 +73,7 @@ class Row:
     labels: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
     version: int = 1
     default: bool = True
+    labels: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
 
 
 class Reduce(Row):
