@@ -94,17 +94,19 @@ def correlation(
     -----
     p: t = r √((n−2)/(1−r²)), as scipy's `pearsonr` and `spearmanr` give it. Interval: tanh(atanh r ± z s)
     with s = 1/√(n−3) (Fisher 1921) and s = √((1 + ρ²/2)/(n−3)) for ranks (Bonett & Wright 2000, eq. 4);
-    NaN below four checkpoints. `effective_n`: Bretherton et al. 1999, J. Climate 12, eq. 31, for first-order
-    autoregressions in the order of checkpoints, whose spacing is not looked at. Surrogates keep the
-    curve's power spectrum and draw its phases anew (Ebisuzaki 1997, J. Climate 10): they suppose a
-    stationary curve, which a training curve that only rises is not, so `p_surrogate` is a
+    NaN below four checkpoints. `effective_n`: Bretherton et al. 1999, J. Climate 12, eq. 31, for
+    first-order autoregressions in the order of checkpoints, whose spacing is not looked at. Surrogates
+    keep the curve's power spectrum and draw its phases anew (Ebisuzaki 1997, J. Climate 10): they
+    suppose a stationary curve, which a training curve that only rises is not, so `p_surrogate` is a
     caution and no exact test. Memory: surrogates × n float64.
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; give one of {', '.join(METHODS)}")
     first, second = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if first.ndim != 1 or first.shape != second.shape:
-        raise ValueError(f"curves have shapes {first.shape} and {second.shape}; give two of one length")
+        raise ValueError(
+            f"curves have shapes {first.shape} and {second.shape}; give two of one length"
+        )
     n = first.size
     usable = n >= 3 and bool(np.isfinite(first).all() and np.isfinite(second).all())
     if not usable or np.ptp(first) == 0 or np.ptp(second) == 0:

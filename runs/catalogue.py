@@ -12,6 +12,7 @@ from runs.rows import (
     bands,
     dimension,
     dispersion,
+    downstream,
     ledger,
     memorisation,
     predictive,
@@ -38,6 +39,7 @@ _FAMILIES = (
     trajectory,
     views,
     memorisation,
+    downstream,
 )
 
 MEASURES: dict[tuple[str, str], Row] = {

@@ -83,6 +83,12 @@ def corpus(
     part: Annotated[
         str, typer.Option(help="held_out (the demo's model never saw it) or train.")
     ] = "held_out",
+    task: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Write a cloze task of them too, for `[capture.lm_eval]`."
+        ),
+    ] = None,
 ) -> None:
     """Write the speeches that the demo reads, as inputs for recipes of your own."""
     from runs.damage import named_errors
@@ -93,7 +99,14 @@ def corpus(
     with named_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         written = write_documents(out, part="train" if part == "train" else "held_out")
-    open_console().print(str(written), soft_wrap=True)
+    console = open_console()
+    console.print(str(written), soft_wrap=True)
+    if task is not None:
+        from runs.models.cloze_task import write_task
+
+        with named_errors(task):
+            made = write_task(task, part="train" if part == "train" else "held_out")
+        console.print(str(made), soft_wrap=True)
 
 
 @app.command()

@@ -146,6 +146,7 @@ def _make_plan(recipe: Recipe) -> Plan:
             recipe.capture_of(name),
             vocabulary,
             ngrams,
+            series.tokenizer,
         )
         for name, inputs in sets.items()
     }

@@ -212,6 +212,27 @@ class MemorisationTable(_Table):
         return self.documents is not None or self.index is not None
 
 
+class TasksTable(_Table):
+    """`[capture.lm_eval]`: which tasks of the evaluation harness are run, from local files."""
+
+    tasks: tuple[str, ...] = ()
+    include_path: Path | None = None
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("acc", "acc_norm")
+    num_fewshot: Annotated[Whole, Field(ge=0)] | None = None
+    limit: Annotated[Whole, Field(ge=1)] | None = None
+    batch_size: Annotated[Whole, Field(ge=1)] = 16
+
+
+class EigenTable(_Table):
+    """`[capture.eigen_ablation]`: how many top directions are removed or retained, and where."""
+
+    directions: Annotated[tuple[Annotated[Whole, Field(ge=1)], ...], Field(min_length=1)] = (10, 50)
+    place: Literal["after_norm", "before_norm"] = "after_norm"
+    mean: Literal["kept", "projected"] = "kept"
+    samples: Annotated[Whole, Field(ge=2)] = 64
+    tasks: bool = False
+
+
 class CaptureTable(_Table):
     """`[capture]`: what is written down of each checkpoint, and in which arithmetic."""
 
@@ -232,6 +253,8 @@ class CaptureTable(_Table):
     head_ablation: AblationTable = AblationTable()
     pass_at_k: PassAtKTable = PassAtKTable()
     ngrams: NgramsTable = NgramsTable()
+    lm_eval: TasksTable = TasksTable()
+    eigen_ablation: EigenTable = EigenTable()
 
 
 class MeasuresTable(_Table):
@@ -376,12 +399,18 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
             for found in (getattr(corpus, name),)
         }
     )
+    tasks = recipe.capture.lm_eval
+    own = tasks.include_path and absolute(tasks.include_path)
+    capture = recipe.capture.model_copy(
+        update={"lm_eval": tasks.model_copy(update={"include_path": own})}
+    )
     return recipe.model_copy(
         update={
             "series": series,
             "inputs": inputs,
             "store": absolute(recipe.store),
             "memorisation": memorisation,
+            "capture": capture,
         }
     )
 

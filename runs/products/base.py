@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,6 +69,8 @@ class Spec:
         Entries of the unembedding that are tokens; what is beyond them is padding.
     ngrams : NgramSource or None
         The text the model was trained on, if the recipe names it.
+    tokenizer : Path or None
+        Where the tokenizer is, for visits that read text of their own.
     """
 
     inputs: InputSet
@@ -76,6 +79,7 @@ class Spec:
     capture: CaptureTable
     vocabulary: int
     ngrams: NgramSource | None = None
+    tokenizer: Path | None = None
 
 
 @dataclass(frozen=True)

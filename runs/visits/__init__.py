@@ -1,6 +1,6 @@
 """Visits: things done to a checkpoint while its weights are loaded, one a file."""
 
-from runs.visits import head_ablation, ngrams, pass_at_k
+from runs.visits import eigen_ablation, head_ablation, lm_eval, ngrams, pass_at_k
 from runs.visits.base import VisitFunction, VisitRow
 
 # One visit a line: a new one is a file with its `ROW`, and its name here.
@@ -8,6 +8,8 @@ _MODULES = (
     head_ablation,
     pass_at_k,
     ngrams,
+    lm_eval,
+    eigen_ablation,
 )
 
 VISITS: dict[str, VisitRow] = {module.ROW.name: module.ROW for module in _MODULES}

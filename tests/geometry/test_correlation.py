@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geometry.correlation import (
@@ -30,6 +30,7 @@ def pair(n: int, seed: int, *, share: float = 0.5) -> tuple[np.ndarray, np.ndarr
     return tuple(share * common + (1 - share) * rng.normal(size=n) for _ in range(2))
 
 
+@settings(deadline=None)
 @given(st.integers(4, 60), st.integers(0, 500))
 def test_value_and_p_are_scipys(n, seed):
     x, y = pair(n, seed)
@@ -58,9 +59,7 @@ def test_the_interval_of_spearman_covers_as_it_says():
     covered = 0
     for _ in range(500):
         x, e = rng.normal(size=(2, n))
-        found = correlation(
-            x, rho * x + np.sqrt(1 - rho**2) * e, method="spearman", surrogates=0
-        )
+        found = correlation(x, rho * x + np.sqrt(1 - rho**2) * e, method="spearman", surrogates=0)
         covered += found.lower <= truth <= found.upper
     assert 0.925 <= covered / 500 <= 0.975
 
@@ -85,6 +84,7 @@ def test_the_papers_p_values_are_of_n_checkpoints(rows, n):
         assert round(implied_n(r, p)) == n
 
 
+@settings(deadline=None)
 @given(st.floats(0.05, 0.95), st.integers(3, 400))
 def test_implied_n_undoes_p(r, n):
     p = p_value(r, n)
@@ -97,6 +97,7 @@ def test_implied_n_knows_what_has_no_answer():
         assert np.isnan(implied_n(r, p))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 300), st.floats(-50, 50), st.floats(0.1, 9))
 def test_pearson_ignores_place_and_scale_and_is_symmetric(seed, shift, scale):
     x, y = pair(15, seed)
@@ -167,6 +168,7 @@ def test_a_common_drift_is_not_in_the_differences():
     )
 
 
+@settings(deadline=None)
 @given(st.integers(4, 41), st.integers(0, 100))
 def test_surrogates_keep_mean_and_spectrum(n, seed):
     x = np.random.default_rng(seed).normal(size=n).cumsum()
