@@ -24,6 +24,9 @@ from figures import (
     toy_controls,
     toy_squared_error,
     trajectories,
+    correlations,
+    downstream,
+    eigen_ablation,
 )
 from figures.row import FigureRow
 from figures.select import Material, MissingMeasure, gather
@@ -45,6 +48,9 @@ _MODULES = (
     toy_controls,
     toy_squared_error,
     memorisation,
+    downstream,
+    correlations,
+    eigen_ablation,
 )
 
 FIGURES: dict[str, FigureRow] = {module.ROW.name: module.ROW for module in _MODULES}

@@ -32,6 +32,7 @@ from runs.plan import Plan, make_plan, make_series, series_of
 from runs.products import PRODUCTS
 from runs.progress import CaptureProgress, simple_bar
 from runs.recipe import PhasesTable, Recipe, SeriesTable, load_recipe
+from runs.score_nodes import write_scores
 from runs.shards import Shard
 from runs.store import open_store
 from runs.terminal import open_console
@@ -164,7 +165,8 @@ def conclude(path: Path, rows: list[Row], phases: PhasesTable, console: Console)
     with StoreWriter(path).claim("measures").wait(poll=0.5):
         measured = compute(path, rows, console)
         write_phases(path, phases)
-    return measured
+        written = write_scores(path)
+    return (*measured, *written)
 
 
 def fetch_all(recipe: Recipe, console: Console) -> dict[str, str]:

