@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 
 from figures import (
     alignment,
+    correlations,
+    downstream,
+    eigen_ablation,
     heads,
     layers,
     ledger,
@@ -24,9 +27,6 @@ from figures import (
     toy_controls,
     toy_squared_error,
     trajectories,
-    correlations,
-    downstream,
-    eigen_ablation,
 )
 from figures.row import FigureRow
 from figures.select import Material, MissingMeasure, gather

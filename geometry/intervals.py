@@ -178,6 +178,36 @@ def spectrum_intervals(
     return SpectrumIntervals(exponential(log_value), alpha, values)
 
 
+def log_rankme_influence(
+    x: ArrayLike, *, convention: str = "li2025"
+) -> tuple[float, FloatArray, Decomposition]:
+    """Ln RankMe of a cloud and how far each sample moves it, for errors of what is built from it.
+
+    Parameters
+    ----------
+    x
+        Points, shape (sample, feature).
+    convention
+        A key of `RANKME_CONVENTIONS`.
+
+    Returns
+    -------
+    tuple
+        ln RankMe; the influence of each sample, shape (sample,), whose mean is 0 and whose sum of squares
+        over n² is the variance of ln RankMe; and the decomposition both come from.
+
+    Raises
+    ------
+    ValueError
+        If the convention is unknown or `x` is not one cloud.
+    """
+    rule = rankme_convention(convention)
+    array = np.asarray(x)
+    parts = decompose(array, centered=rule.centered)
+    value, gradient = _log_rankme(rule)(parts.values)
+    return value, _influence(array, parts, gradient[:, None])[:, 0], parts
+
+
 def fold_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate[FloatArray]:
     """Interval of a statistic from its values over disjoint folds of the samples.
 

@@ -16,6 +16,7 @@ from runs.rows import (
     ledger,
     memorisation,
     predictive,
+    samples,
     similarity,
     spectra,
     tokens,
@@ -40,6 +41,7 @@ _FAMILIES = (
     views,
     memorisation,
     downstream,
+    samples,
 )
 
 MEASURES: dict[tuple[str, str], Row] = {

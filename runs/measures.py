@@ -48,6 +48,24 @@ def find_row(name: str, convention: str | None = None) -> Row:
     return MEASURES[name, convention]
 
 
+def extrapolated(row: Row, how: str) -> Row:
+    """The row that extrapolates another one's value to infinitely many samples.
+
+    Raises
+    ------
+    InputError
+        If there is none; the line names those there are.
+    """
+    if (row.name, f"{row.convention}+{how}") in MEASURES:
+        return MEASURES[row.name, f"{row.convention}+{how}"]
+    there = [f"{n}/{c}".split("+") for n, c in MEASURES if "+" in c]
+    if how not in {word for _, word in there}:
+        ways = ", ".join(f'"{word}"' for word in dict.fromkeys(word for _, word in there))
+        raise InputError(f'extrapolate = "{how}" is unknown; give {ways}')
+    known = ", ".join(known for known, word in there if word == how)
+    raise InputError(f"`{row.name}/{row.convention}` is not extrapolated by {how}; {known} is")
+
+
 def models_of(tree: xr.DataTree) -> dict[str, xr.DataTree]:
     """The models of a study, by name; none if the tree is of one store."""
     if "models" not in tree.children:
@@ -77,6 +95,7 @@ def measure(
     convention: str | None = None,
     set: str | None = None,
     persist: bool = False,
+    extrapolate: str | None = None,
 ) -> xr.DataArray:
     """One measure over a whole series.
 
@@ -91,6 +110,10 @@ def measure(
         of most models.
     persist
         Compute now and keep the result in the store's `/measures`; in a study, in each model's store.
+    extrapolate
+        `half_sample`: the value at infinitely many samples instead, 2 ln R(N) − mean ln R(N/2), for the
+        rows that `phasescope list measures` shows with it. It is a convention of its own, kept beside the
+        raw one; the coordinate `trusted` says where nothing speaks against it, others what does.
 
     Returns
     -------
@@ -103,15 +126,20 @@ def measure(
     Raises
     ------
     InputError
-        If the measure, convention or set is unknown, or the product it reads was not captured.
+        If the measure, convention or set is unknown, the product it reads was not captured, or the
+        measure is not extrapolated that way.
     """
     row = find_row(name, convention)
+    if extrapolate is not None:
+        row = extrapolated(row, extrapolate)
     chosen = _choose_set(tree, row, set)
     if persist:
         for store in models_of(tree).values() or [tree]:
             if chosen in sets_for(store, row):
                 keep(Path(store.attrs["path"]), row, measure_dataset(store, row, chosen))
     result = measure_dataset(tree, row, chosen)
+    if "trusted" in result:
+        result = result.assign(trusted=result["trusted"] == 1.0)
     others = [n for n in result.data_vars if n != "value"]
     return result.set_coords(others)["value"].rename(name).assign_attrs(result.attrs)
 

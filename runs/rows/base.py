@@ -59,6 +59,8 @@ class Row:
         Raised when numbers change; stale results are then computed again.
     default : bool
         Whether `run` computes it unasked.
+    labels : mapping
+        Coordinates of dimensions in `core` that no read has.
     """
 
     name: str
@@ -70,10 +72,9 @@ class Row:
     interval: str = ""
     outputs: tuple[str, ...] = ESTIMATE
     core: tuple[str, ...] = ()
-    labels: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
+    labels: Mapping[str, tuple[str | float, ...]] = field(default_factory=dict)
     version: int = 1
     default: bool = True
-    labels: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
 
 
 class Reduce(Row):
