@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from figures import (
     alignment,
     correlations,
+    datasets,
     downstream,
     eigen_ablation,
     heads,
@@ -21,6 +22,7 @@ from figures import (
     phases,
     predictive,
     profile,
+    samples,
     segmentation,
     spectra,
     toy,
@@ -51,6 +53,8 @@ _MODULES = (
     downstream,
     correlations,
     eigen_ablation,
+    samples,
+    datasets,
 )
 
 FIGURES: dict[str, FigureRow] = {module.ROW.name: module.ROW for module in _MODULES}
@@ -102,7 +106,9 @@ def draw(
     needs = [(m, other.get(m, c)) for m, c in row.needs]
     optional = [(m, other.get(m, c)) for m, c in row.optional]
     try:
-        material = gather(tree, needs, optional=optional, phases=row.phases, wanted=set)
+        material = gather(
+            tree, needs, optional=optional, phases=row.phases, wanted=set, every_set=row.every_set
+        )
     except MissingMeasure:
         if row.command:
             raise MissingMeasure(

@@ -16,6 +16,7 @@ from figures.save import csv_text, image_bytes
 from figures.select import (
     MissingMeasure,
     TooFewCheckpoints,
+    TooFewSets,
     by_branch,
     child_names,
     choose_set,
@@ -250,7 +251,7 @@ def _warnings(
     return told + [
         f"Figure {name} is not drawn: {error}"
         for name, error in missing.items()
-        if not isinstance(error, TooFewCheckpoints)
+        if not isinstance(error, (TooFewCheckpoints, TooFewSets))
     ]
 
 

@@ -20,6 +20,10 @@ class TooFewCheckpoints(ValueError):
     """A figure shows change over training, and the tree has too few checkpoints for that."""
 
 
+class TooFewSets(ValueError):
+    """A figure compares sets of inputs, and the tree has too few."""
+
+
 @dataclass(frozen=True)
 class Material:
     """What one figure draws.
@@ -27,15 +31,18 @@ class Material:
     Attributes
     ----------
     set : name of the set of inputs the measures were made on.
-    measures : measure name to its Dataset (`value`, often `lower` and `upper`).
+    measures : measure name to its Dataset (`value`, often `lower` and `upper`); one made from
+        another by `rankme/CONVENTION+how` is called `rankme+how`.
     phases : branch name to its Dataset of boundaries and segments; empty if none were sought.
     revisions : checkpoint label to what its series calls it, where the tree says.
+    sets : where a figure shows every set: its name to `measures` of it, the chosen one among them.
     """
 
     set: str
     measures: Mapping[str, xr.Dataset]
     phases: Mapping[str, xr.Dataset] = field(default_factory=dict)
     revisions: Mapping[str, str] = field(default_factory=dict)
+    sets: Mapping[str, Mapping[str, xr.Dataset]] = field(default_factory=dict)
 
 
 def child_names(tree: xr.DataTree, path: str) -> list[str]:
@@ -109,6 +116,7 @@ def gather(
     optional: Sequence[tuple[str, str]] = (),
     phases: bool = False,
     wanted: str | None = None,
+    every_set: bool = False,
 ) -> Material:
     """Collect the measures (still lazy) and phases of one figure.
 
@@ -118,13 +126,28 @@ def gather(
         If a needed measure is not in the tree.
     """
     chosen = choose_set(tree, needs, wanted)
-    measures = {}
-    for measure, convention in [*needs, *optional]:
+    found = phases_of(tree, chosen) if phases else {}
+    pairs = [*needs, *optional]
+    sets = {n: _measures(tree, pairs, n) for n in sets_with(tree, needs)} if every_set else {}
+    return Material(chosen, _measures(tree, pairs, chosen), found, _revisions(tree), sets)
+
+
+def sets_with(tree: xr.DataTree, needs: Sequence[tuple[str, str]]) -> list[str]:
+    """Names of the sets on which every needed measure was made, sorted."""
+    each = [measure_sets(tree, measure, convention) for measure, convention in needs]
+    return [name for name in each[0] if all(name in found for found in each[1:])] if each else []
+
+
+def _measures(
+    tree: xr.DataTree, pairs: Sequence[tuple[str, str]], chosen: str
+) -> dict[str, xr.Dataset]:
+    found = {}
+    for measure, convention in pairs:
         data = dataset_at(tree, f"measures/{measure}/{convention}/{chosen}")
         if data is not None:
-            measures[measure] = data
-    found = phases_of(tree, chosen) if phases else {}
-    return Material(chosen, measures, found, _revisions(tree))
+            _, plus, how = convention.partition("+")
+            found[f"{measure}{plus}{how}"] = data
+    return found
 
 
 def _revisions(tree: xr.DataTree) -> dict[str, str]:

@@ -22,7 +22,7 @@ LIMITS = {
     "radial_kurtosis": 1.3,
     "influence_kurtosis": 30.0,
     "largest_feature": 0.5,
-    "dependence": 1.0 / 3.0,
+    "dependence": 1.2,
     "curvature": 1.0 / 3.0,
 }
 """Above which a doubt is raised; from the simulations in `benchmarks/extrapolation.py`."""
@@ -46,8 +46,9 @@ class Doubts(NamedTuple):
         Share of the trace held by one feature (not direction): a massive dimension. RankMe is then a
         statement about that feature.
     dependence
-        Bias left over by samples that resemble those up to 32 places before and after them (of another
-        group, where groups are given), in standard errors: they are fewer than they look.
+        How many times too many the samples are because they resemble those up to 32 places before and
+        after them (of another group, where groups are given): 1 if they do not. Bias is left over and
+        the error is too small.
     curvature
         Distance from the extrapolation of second order, which needs quarters too, in standard errors:
         n is too small for the first term to tell.
@@ -172,7 +173,7 @@ def half_sample_rankme(
         _radial_kurtosis(array, parts),
         _kurtosis(raw_sums),
         _largest_feature(array, parts),
-        _ratio((_inflation(array, parts, unit) - 1.0) * abs(value - whole), error),
+        _inflation(array, parts, unit),
         _ratio(second - value, error),
     )
     estimate = Estimate(float(np.exp(value)), error, *bounds)

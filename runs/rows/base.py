@@ -59,8 +59,6 @@ class Row:
         Raised when numbers change; stale results are then computed again.
     default : bool
         Whether `run` computes it unasked.
-    labels : mapping
-        Coordinates of dimensions in `core` that no read has.
     """
 
     name: str

@@ -154,7 +154,7 @@ def test_what_is_no_cloud_gives_nan_and_no_trust(bad: float) -> None:
 
 
 def test_doubts_are_raised_above_their_limits_only() -> None:
-    fine = Doubts(1.0, 5.0, 0.1, 0.0, -0.1)
+    fine = Doubts(1.0, 5.0, 0.1, 1.0, -0.1)
     assert fine.raised == ()
     for name, limit in LIMITS.items():
         assert fine._replace(**{name: limit}).raised == ()
