@@ -76,8 +76,8 @@ def draw_correlations(material: Material, theme: Theme) -> tuple[Figure, xr.Data
     axes.set_xticks([-1, -0.5, 0, 0.5, 1])
     axes.axvline(0, color=theme.muted, linewidth=0.8)
     axes.set_xlabel("correlation over checkpoints")
-    for _, title, place, _ in _COLUMNS:
-        _write(axes, _PLOT + place, lines - 0.1, title, color=theme.muted)
+    for _, title, offset, _ in _COLUMNS:
+        _write(axes, _PLOT + offset, lines - 0.1, title, color=theme.muted)
     figure.legend(handles=_handles(theme), loc="lower center", ncols=2, columnspacing=1.6)
     return figure, rows
 

@@ -194,7 +194,7 @@ def _draw_bars(axes: Axes, bars: xr.Dataset, theme: Theme) -> None:
     places = np.arange(len(share))
     axes.bar(places, share, width=0.62, color=theme.category(0))
     ends = [bars[end].values * 100 if end in bars else share for end in ("lower", "upper")]
-    axes.vlines(places, *ends, color=theme.ink, linewidth=1.1)
+    axes.vlines(places, ends[0], ends[1], color=theme.ink, linewidth=1.1)
     for place, value, top in zip(places, share, ends[1], strict=True):
         if np.isfinite(value):
             height = np.nanmax([value, top])

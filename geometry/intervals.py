@@ -18,15 +18,18 @@ from geometry.jackknife import (
     Estimate,
     Statistic,
     exponential,
+    influence_of,
     shared_among_ties,
     spectral_intervals,
     t_quantile,
 )
 from geometry.spectrum import (
+    Decomposition,
     FloatArray,
     RankmeConvention,
     alpha_coefficients,
     alpha_req,
+    decompose,
     probabilities,
     rankme_convention,
 )
@@ -37,6 +40,7 @@ __all__ = [
     "alpha_req_interval",
     "fold_interval",
     "leave_out_interval",
+    "log_rankme_influence",
     "rankme_interval",
     "spectrum_intervals",
 ]
@@ -204,8 +208,8 @@ def log_rankme_influence(
     rule = rankme_convention(convention)
     array = np.asarray(x)
     parts = decompose(array, centered=rule.centered)
-    value, gradient = _log_rankme(rule)(parts.values)
-    return value, _influence(array, parts, gradient[:, None])[:, 0], parts
+    value, gradient = log_rankme(rule)(parts.values)
+    return value, influence_of(array, parts, gradient[:, None])[:, 0], parts
 
 
 def fold_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate[FloatArray]:

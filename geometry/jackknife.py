@@ -79,7 +79,7 @@ def spectral_intervals(
     array = np.asarray(x)
     parts = decompose(array, centered=centered)
     values, gradients = zip(*(statistic(parts.values) for statistic in statistics), strict=True)
-    influence = _influence(array, parts, np.stack(gradients, axis=1))
+    influence = influence_of(array, parts, np.stack(gradients, axis=1))
     estimates = [
         interval_from_influence(value, column, groups=groups, level=level)
         for value, column in zip(values, influence.T, strict=True)
@@ -144,7 +144,7 @@ def t_quantile(units: int, level: float) -> float:
     return float(stdtrit(units - 1, 0.5 * (1.0 + level)))
 
 
-def _influence(x: NDArray[Any], parts: Decomposition, gradients: FloatArray) -> FloatArray:
+def influence_of(x: NDArray[Any], parts: Decomposition, gradients: FloatArray) -> FloatArray:
     """Influence of each sample on each statistic, Σ_i gradient_i ((v_iᵀ x)² − λ_i)."""
     if not np.isfinite(parts.values).all():
         return np.full((len(x), gradients.shape[1]), np.nan)

@@ -125,7 +125,7 @@ def _correlated(tree: xr.DataTree, chosen: str, model: str | None) -> xr.Dataset
         if node is not None:
             curves[measure] = at_layer(node.to_dataset()["value"], "final").load()
             lineage.append(str(node.attrs.get("lineage", "")))
-    scores = {}
+    scores: dict[str, xr.DataArray] = {}
     own = _at(tree, f"measures/task_score/acc/{chosen}")
     if own is not None:
         lineage.append(str(own.attrs.get("lineage", "")))
