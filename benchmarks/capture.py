@@ -32,7 +32,7 @@ from runs.loaded import LoadedModel
 from runs.passes import blocks, capture_set
 from runs.points import choose_points
 from runs.products import PRODUCTS, Collector, Spec
-from runs.recipe import CaptureTable
+from runs.tables import CaptureTable
 
 MB = 2**20
 VOCABULARY = 50304

@@ -18,7 +18,7 @@ from runs.points import choose_points
 from runs.products import PRODUCTS
 from runs.products.base import Spec
 from runs.products.moments import CENTERINGS
-from runs.recipe import CaptureTable
+from runs.tables import CaptureTable
 
 SAMPLES, LENGTH = 15_000, 512  # the phase paper's probe set
 # Assumptions.

@@ -18,8 +18,8 @@ from runs.passes import capture_set
 from runs.points import choose_points
 from runs.products import PRODUCTS
 from runs.products.base import Spec
-from runs.recipe import CaptureTable
 from runs.store import with_groups
+from runs.tables import CaptureTable
 from runs.writing import DONE, digest, versions
 
 _OPEN = (

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from runs.errors import InputError
 from runs.loaded import LoadedModel
 from runs.products.base import ArraySpec, Spec
-from runs.recipe import CaptureTable, TasksTable
+from runs.tables import CaptureTable, TasksTable
 
 _KEY = "capture.lm_eval"
 _FEWSHOT_SEED = 1234  # the harness's own

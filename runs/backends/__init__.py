@@ -11,7 +11,7 @@ from runs.backends.base import AttentionListener, Backend, HiddenListener
 from runs.backends.torch_hooks import TorchHooks
 from runs.errors import InputError
 from runs.loaded import LoadedModel, wrap
-from runs.recipe import CaptureTable
+from runs.tables import CaptureTable
 
 
 @dataclass(frozen=True)

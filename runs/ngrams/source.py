@@ -16,7 +16,8 @@ from runs.errors import InputError, line_of
 from runs.leases import Lease
 from runs.ngrams.engine import NgramIndex
 from runs.ngrams.index import build_index, require_engine
-from runs.recipe import MemorisationTable, Recipe
+from runs.recipe import Recipe
+from runs.tables import MemorisationTable
 
 _LAYOUT = 1  # raised when what is indexed changes
 _AT_ONCE = 256

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from runs.inputs import FOLDS
 from runs.loaded import Unembedding
 from runs.products.base import Arrays, ArraySpec, Batch, Spec
-from runs.recipe import CaptureTable
+from runs.tables import CaptureTable
 
 STATISTICS = (
     "entropy",

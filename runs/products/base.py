@@ -16,7 +16,7 @@ from runs.inputs import InputSet
 from runs.loaded import Unembedding
 from runs.ngrams.source import NgramSource
 from runs.points import Points
-from runs.recipe import CaptureTable
+from runs.tables import CaptureTable
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -10,7 +10,7 @@ import torch
 from geometry.predictive import bhattacharyya_kernel
 from runs.loaded import Unembedding
 from runs.products.base import Arrays, ArraySpec, Batch, HiddenOnly, Spec
-from runs.recipe import CaptureTable
+from runs.tables import CaptureTable
 
 
 class Contexts:

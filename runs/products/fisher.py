@@ -11,7 +11,7 @@ from geometry.fisher import FisherMetric
 from runs.inputs import FOLDS
 from runs.loaded import Unembedding
 from runs.products.base import Arrays, ArraySpec, Batch, HiddenOnly, Spec
-from runs.recipe import CaptureTable
+from runs.tables import CaptureTable
 
 
 class Fisher:

@@ -10,7 +10,7 @@ import torch
 from runs.errors import CheckpointError
 from runs.loaded import Unembedding
 from runs.products.base import Arrays, ArraySpec, Batch, HiddenOnly, Spec, layer_coordinates
-from runs.recipe import CaptureTable
+from runs.tables import CaptureTable
 
 _CHUNK_BYTES = 64 << 20
 _FEWEST_ROWS = 256

@@ -11,7 +11,7 @@ from geometry.moments import Moments
 from runs.inputs import FOLDS
 from runs.loaded import Unembedding
 from runs.products.base import Arrays, ArraySpec, Batch, HiddenOnly, Spec, layer_coordinates
-from runs.recipe import CaptureTable
+from runs.tables import CaptureTable
 
 CENTERINGS = ("centered", "uncentered")
 

@@ -11,7 +11,7 @@ from geometry.matrix_entropy import sentence_entropy
 from geometry.trajectory import TRAJECTORY, TokenMean, trajectory_statistics
 from runs.loaded import Unembedding
 from runs.products.base import Arrays, ArraySpec, Batch, HiddenOnly, Spec, layer_coordinates
-from runs.recipe import CaptureTable
+from runs.tables import CaptureTable
 
 ENTROPIES = {"centered_entropy": True, "plain_entropy": False}
 STATISTICS = (*TRAJECTORY, *ENTROPIES)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from runs.loaded import LoadedModel
 from runs.products.base import ArraySpec, Spec
-from runs.recipe import CaptureTable
+from runs.tables import CaptureTable
 
 VisitFunction = Callable[[LoadedModel, Spec], xr.Dataset]
 

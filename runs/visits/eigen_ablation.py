@@ -17,7 +17,7 @@ from probes.tokens import token_statistics
 from runs.errors import CheckpointError, InputError
 from runs.loaded import LoadedModel
 from runs.products.base import ArraySpec, Spec
-from runs.recipe import CaptureTable
+from runs.tables import CaptureTable
 from runs.tasks import score_tasks, task_coordinates, task_layout, task_options
 from runs.visits.base import VisitRow
 

@@ -17,8 +17,8 @@ from runs.backends import BACKENDS, Backend, TorchHooks, backend_of, check_suppo
 from runs.errors import InputError
 from runs.loaded import padding_options, wrap
 from runs.loading import quiet_transformers
-from runs.recipe import CaptureTable
 from runs.selfcheck import own_view, self_check
+from runs.tables import CaptureTable
 from tests.runs.zoo import KNOWN, UNKNOWN, batch, tiny
 
 PRODUCTS = ("hidden", "moments", "attention", "tokens")

@@ -18,7 +18,8 @@ from runs.jobs import execute
 from runs.loaded import LoadedModel, wrap
 from runs.plan import make_plan
 from runs.products.base import Spec
-from runs.recipe import TasksTable, load_recipe
+from runs.recipe import load_recipe
+from runs.tables import TasksTable
 from runs.tasks import check_tasks
 from runs.visits import VISITS
 from runs.visits.eigen_ablation import conditions, edited

@@ -11,7 +11,7 @@ from runs.inputs import InputSet
 from runs.memory import fitting_micro_batch
 from runs.points import choose_points
 from runs.products import Spec
-from runs.recipe import CaptureTable
+from runs.tables import CaptureTable
 
 
 def spec(length: int, products: tuple[str, ...] = ("attention",)) -> Spec:

@@ -12,8 +12,8 @@ from runs.inputs import FOLDS, InputSet
 from runs.points import choose_points
 from runs.products.base import Spec
 from runs.products.hidden import Hidden
-from runs.recipe import CaptureTable, HiddenTable
 from runs.series import Checkpoint
+from runs.tables import CaptureTable, HiddenTable
 from runs.writing import StoreWriter
 
 

@@ -1,0 +1,161 @@
+"""Tables of a recipe about what is captured of a checkpoint, and the kinds of value they hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+# Names become folders of the store, and no file system takes more than 255 bytes.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=100)]
+PackageName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+# Strict: "24", 24.0 and true are no whole numbers.
+Whole = Annotated[int, Field(strict=True)]
+Seed = Annotated[Whole, Field(ge=0)]
+ProductName = Literal[
+    "hidden", "moments", "attention", "tokens", "fisher", "contexts", "trajectory"
+]
+
+
+class Table(BaseModel):
+    """A table that knows all of its keys and is not changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HiddenTable(Table):
+    """`[capture.hidden]`: which hidden states are kept one by one."""
+
+    extra_positions: Annotated[Whole, Field(ge=0)] = 0
+    other_points: Annotated[Whole, Field(ge=1)] = 2048
+    dtype: Literal["float32", "float16"] = "float32"
+
+
+class MomentsTable(Table):
+    """`[capture.moments]`: which streamed covariances are accumulated."""
+
+    pools: Annotated[tuple[Literal["last", "all"], ...], Field(min_length=1)] = ("last", "all")
+
+
+class AttentionTable(Table):
+    """`[capture.attention]`: how attention rows are computed."""
+
+    kernel: Literal["streaming", "fused"] = "streaming"
+    tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
+
+
+class FisherTable(Table):
+    """`[capture.fisher]`: over which positions the Fisher metric is averaged."""
+
+    pools: Annotated[tuple[Literal["last", "all"], ...], Field(min_length=1)] = ("last",)
+
+
+class ContextsTable(Table):
+    """`[capture.contexts]`: how many contexts' predictions are compared with one another."""
+
+    count: Annotated[Whole, Field(ge=8, le=2000)] = 512
+
+
+class TrajectoryTable(Table):
+    """`[capture.trajectory]`: how many samples have matrix entropies, the costly part."""
+
+    entropy_samples: Annotated[Whole, Field(ge=1)] = 256
+
+
+class AblationTable(Table):
+    """`[capture.head_ablation]`: how many samples the ablation visit reads."""
+
+    samples: Annotated[Whole, Field(ge=1)] = 64
+
+
+class PassAtKTable(Table):
+    """`[capture.pass_at_k]`: how many continuations of how many problems are drawn."""
+
+    problems: Annotated[Whole, Field(ge=2)] = 64
+    draws: Annotated[Whole, Field(ge=1)] = 64
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    seed: Seed = 0
+
+
+class NgramsTable(Table):
+    """`[capture.ngrams]`: at how many contexts, and up to which order, n-grams are compared."""
+
+    contexts: Annotated[Whole, Field(ge=8)] = 256
+    orders: Annotated[Whole, Field(ge=1, le=8)] = 5
+
+
+class MemorisationTable(Table):
+    """`[memorisation]`: the text the model was trained on, to be indexed here, or an index of it."""
+
+    documents: Path | None = None
+    text: str = "text"
+    index: Path | None = None
+    eos_token_id: Annotated[Whole, Field(ge=0)] | None = None
+    vocabulary: Annotated[Whole, Field(ge=2)] | None = None
+    token_dtype: Literal["u8", "u16", "u32"] = "u16"
+    in_memory: bool = False
+    cache: Path | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MemorisationTable:
+        if self.model_fields_set and (self.documents is None) == (self.index is None):
+            raise ValueError("give `documents` to index, or the folder of an `index`, and not both")
+        foreign = {"eos_token_id", "vocabulary", "token_dtype"} & self.model_fields_set
+        if self.documents is not None and foreign:
+            raise ValueError(f"`{min(foreign)}` goes with `index`, and not with `documents`")
+        if self.index is not None and {"text", "cache"} & self.model_fields_set:
+            raise ValueError("`text` and `cache` go with `documents`, and not with `index`")
+        if self.token_dtype == "u32" and (self.eos_token_id is None or self.vocabulary is None):
+            raise ValueError('token_dtype = "u32" needs `eos_token_id` and `vocabulary`')
+        return self
+
+    @property
+    def named(self) -> bool:
+        """Whether there is anything to read."""
+        return self.documents is not None or self.index is not None
+
+
+class TasksTable(Table):
+    """`[capture.lm_eval]`: which tasks of the evaluation harness are run, from local files."""
+
+    tasks: tuple[str, ...] = ()
+    include_path: Path | None = None
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("acc", "acc_norm")
+    num_fewshot: Annotated[Whole, Field(ge=0)] | None = None
+    limit: Annotated[Whole, Field(ge=1)] | None = None
+    batch_size: Annotated[Whole, Field(ge=1)] = 16
+
+
+class EigenTable(Table):
+    """`[capture.eigen_ablation]`: how many top directions are removed or retained, and where."""
+
+    directions: Annotated[tuple[Annotated[Whole, Field(ge=1)], ...], Field(min_length=1)] = (10, 50)
+    place: Literal["after_norm", "before_norm"] = "after_norm"
+    mean: Literal["kept", "projected"] = "kept"
+    samples: Annotated[Whole, Field(ge=2)] = 64
+    tasks: bool = False
+
+
+class CaptureTable(Table):
+    """`[capture]`: what is written down of each checkpoint, and in which arithmetic."""
+
+    products: tuple[ProductName, ...] = ("hidden", "moments", "attention", "tokens")
+    visits: tuple[Name, ...] = ()
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    backend: Literal["torch", "nnsight", "transformer_lens"] = "torch"
+    device: Annotated[str, Field(pattern=r"^(cpu|mps|cuda(:\d+)?)$")] = "cpu"
+    device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | None = None
+    block: Annotated[Whole, Field(ge=1)] = 16
+    micro_batch: Annotated[Whole, Field(ge=1)] | None = None
+    hidden: HiddenTable = HiddenTable()
+    moments: MomentsTable = MomentsTable()
+    attention: AttentionTable = AttentionTable()
+    fisher: FisherTable = FisherTable()
+    contexts: ContextsTable = ContextsTable()
+    trajectory: TrajectoryTable = TrajectoryTable()
+    head_ablation: AblationTable = AblationTable()
+    pass_at_k: PassAtKTable = PassAtKTable()
+    ngrams: NgramsTable = NgramsTable()
+    lm_eval: TasksTable = TasksTable()
+    eigen_ablation: EigenTable = EigenTable()
