@@ -29,7 +29,8 @@ class FigureRow:
         then left out without a word.
     kind : the kind of store it is of, by the root's attribute `kind`: of a training series, which says
         none, or for instance "toy".
-    every_set : whether it shows all sets of inputs that have what it needs, not one of them.
+    every_set : whether it shows all sets of inputs that have what it needs, not one of them; "any":
+        all that have anything it draws.
     """
 
     name: str
@@ -43,4 +44,4 @@ class FigureRow:
     command: str = ""
     extra: bool = False
     kind: str = "series"
-    every_set: bool = False
+    every_set: bool | str = False

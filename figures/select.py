@@ -116,7 +116,7 @@ def gather(
     optional: Sequence[tuple[str, str]] = (),
     phases: bool = False,
     wanted: str | None = None,
-    every_set: bool = False,
+    every_set: bool | str = False,
 ) -> Material:
     """Collect the measures (still lazy) and phases of one figure.
 
@@ -128,7 +128,8 @@ def gather(
     chosen = choose_set(tree, needs, wanted)
     found = phases_of(tree, chosen) if phases else {}
     pairs = [*needs, *optional]
-    sets = {n: _measures(tree, pairs, n) for n in sets_with(tree, needs)} if every_set else {}
+    named = sets_with(tree, needs) if every_set is True else sets_with_any(tree, pairs)
+    sets = {n: _measures(tree, pairs, n) for n in named} if every_set else {}
     return Material(chosen, _measures(tree, pairs, chosen), found, _revisions(tree), sets)
 
 
@@ -136,6 +137,11 @@ def sets_with(tree: xr.DataTree, needs: Sequence[tuple[str, str]]) -> list[str]:
     """Names of the sets on which every needed measure was made, sorted."""
     each = [measure_sets(tree, measure, convention) for measure, convention in needs]
     return [name for name in each[0] if all(name in found for found in each[1:])] if each else []
+
+
+def sets_with_any(tree: xr.DataTree, pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """Names of the sets on which at least one of some measures was made, sorted."""
+    return sorted({name for pair in pairs for name in measure_sets(tree, *pair)})
 
 
 def _measures(
