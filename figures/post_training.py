@@ -69,11 +69,13 @@ def draw_post_training(
         name, data = next(iter(found["rankme"].items()))
         _stage_panel(figure.add_subplot(grid[0, :]), data, stages, looks, f"RankMe, {name}")
         table |= _columns("rankme", data)
-    below = [figure.add_subplot(grid[1, i]) for i in range(2)]
-    losses = _losses(found)
-    _start_panel(below[0], losses, theme)
-    _pass_panel(below[1], found.get("pass_at_k", {}), stages, looks)
-    for measure, data in losses.items():
+    losses = {n: d for n, d in _losses(found).items() if _starts(d)}
+    if losses:
+        _start_panel(figure.add_subplot(grid[1, 0]), losses, theme)
+    if "pass_at_k" in found:
+        place = grid[1, 1] if losses else grid[1, :]
+        _pass_panel(figure.add_subplot(place), found["pass_at_k"], stages, looks)
+    for measure, data in _losses(found).items():
         table |= _columns(measure.replace(" ", "_"), data)
     for name, data in found.get("pass_at_k", {}).items():
         table |= _columns(f"pass_at_k_{name}", data)
@@ -142,16 +144,19 @@ def _stage_panel(
 
 def _start_panel(axes: Axes, losses: Mapping[str, xr.Dataset], theme: Theme) -> None:
     """Losses at the end of fine-tuning, by the step of pretraining it began from."""
+    marks: set[int] = set()
     for index, data in enumerate(losses.values()):
         starts = _starts(data)
-        if not starts:
-            continue
         steps = np.array(list(starts), float)
+        marks |= set(starts)
         rows = np.array(list(starts.values()))
         part = data.isel(checkpoint=rows)
         look = (theme.category(index + 4), _MARKERS[index % len(_MARKERS)])
         _with_bars(axes, steps, part, look, dashed=index > 0)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(sorted(marks)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.set_xlabel("pretraining step that fine-tuning began from")
     axes.set_ylabel("loss after it, nats")
 
@@ -170,7 +175,7 @@ def _starts(data: xr.Dataset) -> dict[int, int]:
             main = data["step"].values[data["branch"].values.astype(str) == _MAIN]
             if main.size:
                 found[int(main.max())] = last
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items())) if kinds else {}
 
 
 def _pass_panel(
