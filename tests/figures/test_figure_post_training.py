@@ -33,7 +33,7 @@ def test_stages_stand_apart_and_no_line_joins_them(forked):
 
 def test_pass_at_k_is_that_of_the_last_checkpoint(forked):
     figure, table = draw(renamed(forked, {"seed1": "rlvr"}), "post_training")
-    lines = {line.get_color(): line for line in figure.axes[2].lines}
+    lines = {line.get_color(): line for line in figure.axes[-1].lines}
     assert len(lines) == 2
     for branch, line in zip(("main", "rlvr"), lines.values(), strict=True):
         rows = np.flatnonzero(table["branch"].values == branch)
