@@ -109,7 +109,13 @@ def draw(
     optional = [(m, other.get(m, c)) for m, c in row.optional]
     try:
         material = gather(
-            tree, needs, optional=optional, phases=row.phases, wanted=set, every_set=row.every_set
+            tree,
+            needs,
+            optional=optional,
+            phases=row.phases,
+            wanted=set,
+            every_set=row.every_set,
+            all_sets=row.all_sets,
         )
     except MissingMeasure:
         if row.command:

@@ -163,5 +163,5 @@ ROW = FigureRow(
         " the break). Bands: {level} intervals ({interval}). Levels compare only between sets of the"
         " same N/d. {told}."
     ),
-    every_set=True,
+    every_set=("rankme", "alpha_req"),
 )

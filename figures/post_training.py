@@ -269,6 +269,6 @@ ROW = FigureRow(
         " the second set of problems. Bars: {level} intervals over samples or problems, of one training"
         " run. Inputs: {inputs}."
     ),
-    every_set="any",
+    all_sets=True,
     extra=True,
 )

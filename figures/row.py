@@ -29,8 +29,9 @@ class FigureRow:
         then left out without a word.
     kind : the kind of store it is of, by the root's attribute `kind`: of a training series, which says
         none, or for instance "toy".
-    every_set : whether it shows all sets of inputs that have what it needs, not one of them; "any":
-        all that have anything it draws.
+    every_set : measures, some of `needs`, that are shown of every set of inputs that has them; the
+        others of one set.
+    all_sets : whether it shows every set of inputs that has anything it draws.
     """
 
     name: str
@@ -44,4 +45,5 @@ class FigureRow:
     command: str = ""
     extra: bool = False
     kind: str = "series"
-    every_set: bool | str = False
+    every_set: tuple[str, ...] = ()
+    all_sets: bool = False

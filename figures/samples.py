@@ -215,7 +215,7 @@ def _count_axis(
 ) -> None:
     """A log axis with ticks at the counts there are, and one for infinitely many."""
     places = [float(count) for count in counts]
-    names = [shared.short_number(count) for count in counts]
+    names = [f"{int(count):,}" for count in counts]
     if beyond:
         places.append(_BEYOND * places[-1])
         names.append("∞")
@@ -295,5 +295,5 @@ ROW = FigureRow(
         " of the same samples. {notes}Bars: {level} intervals ({interval}). Inputs: {inputs}."
     ),
     optional=(("rankme", "li2025+half_sample"),),
-    every_set=True,
+    every_set=("rankme", "alpha_req"),
 )

@@ -35,7 +35,7 @@ class Material:
         another by `rankme/CONVENTION+how` is called `rankme+how`.
     phases : branch name to its Dataset of boundaries and segments; empty if none were sought.
     revisions : checkpoint label to what its series calls it, where the tree says.
-    sets : where a figure shows every set: its name to `measures` of it, the chosen one among them.
+    sets : where a figure shows every set: its name to the `measures` shown of it.
     """
 
     set: str
@@ -116,7 +116,8 @@ def gather(
     optional: Sequence[tuple[str, str]] = (),
     phases: bool = False,
     wanted: str | None = None,
-    every_set: bool | str = False,
+    every_set: Sequence[str] = (),
+    all_sets: bool = False,
 ) -> Material:
     """Collect the measures (still lazy) and phases of one figure.
 
@@ -128,8 +129,10 @@ def gather(
     chosen = choose_set(tree, needs, wanted)
     found = phases_of(tree, chosen) if phases else {}
     pairs = [*needs, *optional]
-    named = sets_with(tree, needs) if every_set is True else sets_with_any(tree, pairs)
-    sets = {n: _measures(tree, pairs, n) for n in named} if every_set else {}
+    shown = [(measure, convention) for measure, convention in needs if measure in every_set]
+    sets = {name: _measures(tree, shown, name) for name in sets_with(tree, shown)}
+    if all_sets:
+        sets = {name: _measures(tree, pairs, name) for name in sets_with_any(tree, pairs)}
     return Material(chosen, _measures(tree, pairs, chosen), found, _revisions(tree), sets)
 
 

@@ -156,13 +156,14 @@ def _commands(
 def _provenance(tree: xr.DataTree, name: str, table: xr.Dataset) -> dict[str, Any]:
     needs = FIGURES[name].needs
     chosen = str(table.attrs.get("set", ""))
-    every = sets_with(tree, needs) if FIGURES[name].every_set else [chosen]
+    found = [(m, c, chosen) for m, c in needs]
+    shown = [(m, c) for m, c in needs if m in FIGURES[name].every_set]
+    found += [(m, c, s) for s in sets_with(tree, shown) for m, c in shown if s != chosen]
     measures = {
-        f"{m}/{c}" + (f"/{s}" if FIGURES[name].every_set else ""): tree[
-            f"measures/{m}/{c}/{s}"
-        ].attrs.get("lineage", "")
-        for m, c in needs
-        for s in every
+        f"{m}/{c}" + (f"/{s}" if shown else ""): tree[f"measures/{m}/{c}/{s}"].attrs.get(
+            "lineage", ""
+        )
+        for m, c, s in found
     }
     stores = models_of(tree)
     origin = {

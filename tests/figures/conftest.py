@@ -201,7 +201,7 @@ def build_tree(*names: str, blocks: int = 4, heads: int = 4) -> xr.DataTree:
     )
     layers = ["embedding", *map(str, range(1, blocks + 1)), "final"]
     nodes = {
-        f"/measures/{k}/sotu": v
+        f"/measures/{k if k.count('/') == 2 else f'{k}/sotu'}": v
         for k, v in {
             **_geometry(done, rng, layers),
             **_others(done, rng, blocks, heads),

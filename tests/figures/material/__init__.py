@@ -1,6 +1,7 @@
 """Made-up measures for figures, one family a module.
 
-Each module has `measures(runs, layers) -> {"NAME/CONVENTION": Dataset}`: `runs` maps a branch to its
+Each module has `measures(runs, layers) -> {"NAME/CONVENTION": Dataset}`, of the set `sotu`, or with
+`NAME/CONVENTION/SET` of another: `runs` maps a branch to its
 steps, `layers` lists names of layers. What it gives stands in the tree that all figures' tests draw from.
 """
 
