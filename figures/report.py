@@ -53,8 +53,10 @@ def page_figures(
     """
     drawn: dict[str, PageFigure] = {}
     missing: dict[str, Exception] = {}
-    for name in figures_of(tree):
-        row = FIGURES[name]
+    ours = figures_of(tree)
+    for name, row in FIGURES.items():
+        if name not in ours:
+            continue
         try:
             pictures = {
                 theme: draw(tree, name, set=set, theme=theme) for theme in ("light", "dark")

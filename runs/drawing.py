@@ -71,6 +71,13 @@ def draw_figures(
     places = _listed(stores)
     tree = _open(places, models)
     shown = names or figures_of(tree)
+    for name in shown:
+        if name not in figures_of(tree):
+            kind = tree.attrs.get("kind", "series")
+            raise InputError(
+                f"{places[0]}: figure `{name}` is of a store of kind `{FIGURES[name].kind}`; this is one "
+                f"of kind `{kind}`, which has {', '.join(figures_of(tree))}"
+            )
     written: list[Path] = []
     with blamed_on_damage(*places), simple_bar(console) as bar:
         task = bar.add_task("figures", total=len(shown), note="")

@@ -61,6 +61,10 @@ def test_status_says_what_there_is(cli: Cli, made: Path) -> None:
     assert "0 measures computed" in out
 
 
+def test_a_figure_of_another_kind_of_store_is_refused(cli: Cli, made: Path) -> None:
+    one_line(cli("figures", made, "phases"), "`phases`", "kind `series`", "toy_controls")
+
+
 @pytest.mark.slow
 def test_figures_and_report(cli: Cli, made: Path) -> None:
     code, out, err = cli("figures", made)
