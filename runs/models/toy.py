@@ -104,12 +104,12 @@ def initialise(
     Parameters
     ----------
     task
-        Which variant; its first two classes have two samples each.
+        Which variant; the constructed start needs even counts of its first two classes.
     start
-        "constructed": class 0 at 0.6 (cos 100°, sin 100°), class 1 at 0.75 (1, 0.03), their samples
-        0.05 to either side, perpendicular; samples of all other classes at the origin; readouts (0, 0.6),
-        0.74 (1, 0.03) and 0; then N(0, jitter²) on every parameter. In another task the same holds: more
-        samples of the other classes all begin at the origin, and a third component begins at 0.
+        "constructed": class 0 at 0.6 (cos 100°, sin 100°), class 1 at 0.75 (1, 0.03), their samples in
+        pairs 0.05 to either side, perpendicular; samples of all other classes at the origin; readouts
+        (0, 0.6), 0.74 (1, 0.03) and 0; then N(0, jitter²) on every parameter. In another task the same
+        holds: more samples of the other classes all begin at the origin, and a third component at 0.
         "gaussian": every parameter N(0, spread²).
     seeds
         Seed s is `numpy.random.default_rng(s)`, the same numbers in every task of the same sizes.
@@ -126,8 +126,8 @@ def initialise(
     Raises
     ------
     ValueError
-        If the start is unknown, or constructed for a task whose first two classes are not pairs in at
-        least two components.
+        If the start is unknown, or constructed for a task whose first two classes are not of pairs
+        in at least two components.
     """
     samples, classes = sum(task.counts), len(task.counts)
     noise = [np.random.default_rng(seed) for seed in range(seeds)]
@@ -137,18 +137,17 @@ def initialise(
         return spread * features, spread * weights
     if start != "constructed":
         raise ValueError(f"start is {start!r}; give one of {', '.join(STARTS)}")
-    if task.counts[:2] != (2, 2) or task.width < 2:
+    if any(count % 2 for count in task.counts[:2]) or task.width < 2:
         raise ValueError(
-            f"counts are {task.counts} and width {task.width}; the constructed start places two "
-            "samples of each of the first two classes in a plane"
+            f"counts are {task.counts} and width {task.width}; the constructed start places the "
+            "samples of each of the first two classes in pairs, in a plane"
         )
     placed = np.zeros((samples, task.width))
     readouts = np.zeros((task.width, classes))
     for number, (place, readout) in enumerate(zip(_PLACED, _READOUTS, strict=True)):
-        across = np.array([-place[1], place[0]]) / np.hypot(*place)
-        placed[2 * number : 2 * number + 2, :2] = (
-            place + _APART * np.array([[1.0], [-1.0]]) * across
-        )
+        across = _APART * np.array([-place[1], place[0]]) / np.hypot(*place)
+        pair = np.stack([place + across, place - across])
+        placed[task.labels == number, :2] = np.tile(pair, (task.counts[number] // 2, 1))
         readouts[:2, number] = readout
     return placed + jitter * features, readouts + jitter * weights
 
