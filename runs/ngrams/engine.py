@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from runs.errors import InputError, line_of
 from runs.ngrams.index import BOUNDARY, END, IDS, UNKNOWN, read_manifest, require_engine
 
 _EVERYTHING = 10**9  # below it the engine samples what follows a frequent prompt
+_AT_ONCE = 1 << 24  # occurrences read at a time: some 500 MB
 _WIDTHS = {"u8": 1, "u16": 2, "u32": 4}
 
 
@@ -133,15 +135,50 @@ class NgramIndex:
 
         The end of a document counts as the end-of-text token, and is left out if there is none.
         """
-        found = _checked(self._engine.ntd(prompt_ids=self._query(prompt), max_support=_EVERYTHING))
-        if found["approx"]:
-            raise InputError(f"{self.folder}: the engine would not count {list(prompt)} exactly")
+        query = self._query(prompt)
+        found = self._read_following(query) if self._own else None
         counts = {}
-        for number, answer in found["result_by_token_id"].items():
-            token = self._end if number == self._answer else self._token(int(number))
+        for number, count in (self._ask_following(query) if found is None else found).items():
+            token = self._end if number == self._answer else self._token(number)
             if token is not None:
-                counts[token] = int(answer["cont_cnt"])
+                counts[token] = count
         return counts
+
+    def _ask_following(self, query: list[int]) -> dict[int, int]:
+        """By searching for one token after the other: slow, and right for an index of any size."""
+        found = _checked(self._engine.ntd(prompt_ids=query, max_support=_EVERYTHING))
+        if found["approx"]:
+            raise InputError(f"{self.folder}: the engine would not count {query} exactly")
+        answers = found["result_by_token_id"]
+        return {int(number): int(answer["cont_cnt"]) for number, answer in answers.items()}
+
+    def _read_following(self, query: list[int]) -> dict[int, int] | None:
+        """By reading what stands behind every occurrence; None where there are too many for memory.
+
+        The engine finds the rows of the suffix array; each is the place of one occurrence in bytes.
+        In an index made here there is one array of 16-bit tokens, and this is a hundred times faster.
+        """
+        ((first, last),) = _checked(self._engine.find(input_ids=query))["segment_by_shard"]
+        if last - first > _AT_ONCE:
+            return None
+        tokens, table = self._arrays
+        places = np.zeros((last - first, 8), np.uint8)
+        places[:, : table.shape[1]] = table[first:last]
+        after = places.view("<u8")[:, 0].astype(np.int64) // 2 + len(query)
+        # The corpus ends with a boundary, and so does what follows its last token.
+        numbers = np.where(
+            after < len(tokens), tokens[np.minimum(after, len(tokens) - 1)], BOUNDARY
+        )
+        numbers[numbers == BOUNDARY] = END
+        found, counts = np.unique(numbers, return_counts=True)
+        return dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+    @cached_property
+    def _arrays(self) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+        """Tokens, and the suffix array as (row, byte), mapped from the disk."""
+        tokens = np.memmap(self.folder / "tokenized.0", "<u2", mode="r")
+        table = np.memmap(self.folder / "table.0", np.uint8, mode="r")
+        return tokens, table.reshape(len(tokens), -1)
 
     def sequence(self, tokens: Sequence[int]) -> list[Continuation]:
         """The ∞-gram's answer for every token of a sequence but the first, given all before it.

@@ -59,6 +59,17 @@ def test_counts_are_those_of_brute_force(
     assert sum(found.values()) == brute.count(prompt)
 
 
+@settings(max_examples=60, deadline=None)
+@given(prompt=PROMPTS)
+def test_the_engine_and_the_suffix_array_count_alike(
+    small: tuple[NgramIndex, BruteForce], prompt: list[int]
+) -> None:
+    """The two ways of counting what follows: the engine's own serves indices made elsewhere."""
+    index, _ = small
+    query = index._query(prompt)
+    assert index._ask_following(query) == index._read_following(query)
+
+
 @settings(max_examples=100, deadline=None)
 @given(tokens=st.lists(st.integers(0, TOKENS), min_size=2, max_size=40))
 def test_a_sequence_is_asked_with_short_prompts_and_answered_as_with_whole_ones(
@@ -142,9 +153,10 @@ def test_what_follows_a_frequent_prompt_is_counted_and_not_sampled(tmp_path: Pat
     rng = np.random.default_rng(3)
     documents = [np.ravel([[1, t] for t in rng.integers(2, 60_000, 3000)]).tolist()]
     index = NgramIndex(build_index(documents, tmp_path / "index"), end=END)
-    found = index.following([1])
-    assert found == BruteForce(documents, end=END).following([1])
-    assert len(found) > 1000  # beyond which the engine samples unless told otherwise
+    wanted = BruteForce(documents, end=END).following([1])
+    assert len(wanted) > 1000  # beyond which the engine samples unless told otherwise
+    assert index.following([1]) == wanted
+    assert index._ask_following([1]) == wanted
 
 
 def test_an_index_made_elsewhere_opens_with_its_own_end(tmp_path: Path) -> None:
