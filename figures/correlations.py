@@ -63,8 +63,8 @@ def draw_correlations(material: Material, theme: Theme) -> tuple[Figure, xr.Data
     axes = figure.add_axes((_LABELS / WIDTH, below / tall, _PLOT / WIDTH, lines * _ROW / tall))
     height = lines - 1
     for name, members in groups.items():
-        place = {"ha": "left", "weight": "bold", "bbox": _patch(theme)}
-        _write(axes, -_LABELS + 0.12, height, shortened(name, WIDTH - 0.3), **place)
+        heading: dict[str, Any] = {"ha": "left", "weight": "bold", "bbox": _patch(theme)}
+        _write(axes, -_LABELS + 0.12, height, shortened(name, WIDTH - 0.3), **heading)
         for number in members:
             height -= 1
             _draw_row(axes, rows.isel(row=number), height, theme)

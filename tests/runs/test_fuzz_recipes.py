@@ -98,7 +98,15 @@ KEYS = {
     },
     "[capture]": {
         "products": ["[]", "['hidden']", "['tokens', 'tokens']", "['none']", "'hidden'"],
-        "visits": ["['head_ablation']", "['none']", "['']", "['a/b']", "['head_ablation', 'x']"],
+        "visits": [
+            "['lm_eval']",
+            "['eigen_ablation']",
+            "['head_ablation']",
+            "['none']",
+            "['']",
+            "['a/b']",
+            "['head_ablation', 'x']",
+        ],
         "dtype": ["'float16'", "'bfloat16'", "'int8'"],
         "backend": ["'nnsight'", "'transformer_lens'", "'none'"],
         "device": ["'cuda'", "'cuda:99'", "'mps'", "'tpu'", '"cpu\\n"'],
@@ -108,6 +116,12 @@ KEYS = {
         "moments": ["{pools = []}", "{pools = ['all', 'all']}", "{pools = ['none']}"],
         "attention": ["{kernel = 'fused'}", "{tolerance = nan}", "{tolerance = inf}"],
         "head_ablation": ["{samples = 0}", "{samples = 9223372036854775807}"],
+        "lm_eval": ["{tasks = ['x'], include_path = 'hub'}", "{metrics = []}", "{limit = 0}"],
+        "eigen_ablation": [
+            "{directions = [9223372036854775807]}",
+            "{directions = []}",
+            "{tasks = true}",
+        ],
     },
 }
 LIVE = [
