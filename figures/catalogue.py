@@ -11,8 +11,10 @@ from matplotlib.figure import Figure
 
 from figures import (
     alignment,
+    bands,
     correlations,
     datasets,
+    dispersion,
     downstream,
     eigen_ablation,
     heads,
@@ -57,6 +59,8 @@ _MODULES = (
     eigen_ablation,
     samples,
     datasets,
+    bands,
+    dispersion,
 )
 
 FIGURES: dict[str, FigureRow] = {module.ROW.name: module.ROW for module in _MODULES}

@@ -200,7 +200,7 @@ def by_branch(data: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
         yield branch, own_part(part) if is_study(data) else part
 
 
-def line_names(data: xr.Dataset) -> Any:
+def line_names(data: xr.Dataset | xr.DataArray) -> Any:
     """Return the name of the branch, of a study that of the line, at each checkpoint."""
     return data["line" if "line" in data.coords else "branch"].values
 
@@ -260,6 +260,22 @@ def require_series(data: xr.Dataset) -> None:
     raise TooFewCheckpoints(
         f"a figure over training needs two or more checkpoints with their tokens; {there}"
     )
+
+
+def with_course(data: _Array) -> tuple[_Array, list[str]]:
+    """Leave out the lines without two checkpoints that saw tokens, unless all are such; name them.
+
+    Parameters
+    ----------
+    data : a measure (checkpoint, …) with `tokens` and the names of its lines.
+    """
+    names = line_names(data).astype(str)
+    seen = data["tokens"].values > 0
+    lines = dict.fromkeys(names.tolist())
+    short = [line for line in lines if int((seen & (names == line)).sum()) < 2]
+    if not is_study(data) or len(short) == len(lines):
+        return data, []
+    return data.isel(checkpoint=np.flatnonzero(~np.isin(names, short))), short
 
 
 def checkpoint_names(data: xr.Dataset, revisions: Mapping[str, str]) -> list[str]:

@@ -102,7 +102,7 @@ def leading_share(eigenvalues: ArrayLike) -> FloatArray:
 
     Notes
     -----
-    arXiv 2311.05928, section 3, in singular values: σ_1² / Σ σ_i² of centred X.
+    arXiv 2311.05928, in singular values: σ_1² / Σ σ_i² of centred X.
     """
     return np.asarray(_shares(eigenvalues)[..., 0])
 
@@ -188,7 +188,7 @@ def mean_cosine(x: ArrayLike) -> float:
 
     Notes
     -----
-    Ethayarajh 2019, arXiv 1909.00512, section 3, who samples pairs. Over all pairs it is exactly
+    Ethayarajh 2019, arXiv 1909.00512, who samples pairs. Over all pairs it is exactly
     (‖Σu‖² − n) / (n (n − 1)) with u = x / ‖x‖: sample·feature multiply-adds, 512 rows in float64.
     """
     units, total = _directions(x)
