@@ -28,7 +28,8 @@ def draw_segmentation(material: Material, theme: Theme) -> tuple[Figure, xr.Data
     Parameters
     ----------
     material : segmentation (checkpoint): `value` the score, `state`, `fitted`, and at boundaries
-        `found`, `published` (1 matched, 2 not), `found_lower` and `found_upper` in tokens.
+        `found`, `published` (1 matched, 2 not), `found_lower` and `found_upper` in tokens; `pooled` is
+        1 where several runs were fitted together.
 
     Returns
     -------
@@ -104,11 +105,11 @@ def _strip(axes: Axes, part: xr.Dataset, row: int, colours: dict[float, str], th
     missed = np.flatnonzero(published == _ALONE)
     axes.plot(
         tokens[missed], np.full(missed.size, row + 0.42), "x", color="#ffffff", markersize=5.5,
-        markeredgewidth=2.6, zorder=3,
+        markeredgewidth=2.6, zorder=6,
     )  # fmt: skip
     axes.plot(
         tokens[missed], np.full(missed.size, row + 0.42), "x", color="#b3001b", markersize=5,
-        markeredgewidth=1.3, zorder=3,
+        markeredgewidth=1.3, zorder=6,
     )  # fmt: skip
     for place in np.flatnonzero(np.isfinite(found)):
         ends_of = [float(part[n].values[place]) for n in ("found_lower", "found_upper")]
@@ -144,11 +145,12 @@ def _table(data: xr.Dataset) -> xr.Dataset:
     table = data.copy()
     for name, variable in table.data_vars.items():
         variable.attrs = {"units": units.get(str(name), "1")}
-    matched = {name: int((data[name].values == _MATCHED).sum()) for name in ("found", "published")}
+    single = data["pooled"].values == 0
+    found, published = (data[name].values[single] for name in ("found", "published"))
     table.attrs = {
-        "hits": matched["published"],
-        "changes": int(np.isfinite(data["published"].values).sum()),
-        "extra": int((data["found"].values == _ALONE).sum()),
+        "hits": int((published == _MATCHED).sum()),
+        "changes": int(np.isfinite(published).sum()),
+        "extra": int((found == _ALONE).sum()),
     }
     return table
 
@@ -164,11 +166,10 @@ ROW = FigureRow(
         "Above: the score of every run at every checkpoint (dots) and the broken line fitted to it;"
         " runs that fall back by more than a fifth of their range are named. Below: the published"
         " states of a hidden Markov model (colours; the numbers of separately modelled runs do not"
-        " correspond) and our"
-        " change points with their {level} intervals. A change point within one checkpoint of a"
-        " change of state counts as found there: {hits} of {changes} changes, and {extra} change"
-        " points where no state changes. Our change points are changes of the score's slope; a hidden"
-        " state need not be one. Inputs: {inputs}."
+        " correspond) and our change points with their {level} intervals. A change of state within one"
+        " checkpoint of a change point counts as found. Of the single runs {hits} of {changes} are, and"
+        " {extra} change points stand where no state changes. Our change points are changes of the"
+        " score's slope; a hidden state need not be one. Inputs: {inputs}."
     ),
     command="phasescope segmentation",
 )

@@ -153,7 +153,7 @@ def comparison() -> tuple[list[Compared], Phases, xr.DataTree]:
     compared, joint, tree
         The tree has `/measures/segmentation/polypythias/published` (checkpoint): `value` the score,
         `state`, `fitted`, and at a boundary `found` (1 matched, 2 extra), `published` (1 matched, 2
-        missed), `found_lower` and `found_upper` in tokens; NaN elsewhere.
+        missed), `found_lower` and `found_upper` in tokens, NaN elsewhere; `pooled` 1 in the joint fit.
     """
     runs = training_maps()
     compared = [compare(run) for run in runs]
@@ -258,6 +258,7 @@ def _rows(run: Run, phases: Phases, match: Match, name: str) -> xr.Dataset:
             "value": ("checkpoint", run.score),
             "state": ("checkpoint", run.state.astype(float)),
             **{key: ("checkpoint", values) for key, values in columns.items()},
+            "pooled": ("checkpoint", np.full(run.steps.size, float(name == _TOGETHER))),
         },
         {
             "checkpoint": [f"{name}/step{step}" for step in steps],

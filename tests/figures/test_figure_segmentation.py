@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from figures import FIGURES, figures_of
+from figures import FIGURES, draw, figures_of
 
 
 def marks(figure, marker, face=None):
@@ -22,8 +22,16 @@ def test_boundaries_are_marked_by_what_they_are(drawn):
     assert [x for x, _ in marks(figure, "D", "#E69F00")] == [at[16]]
     assert [x for x, _ in marks(figure, "D", "#1c2126")] == [at[54]]
     assert {x for x, _ in marks(figure, "x")} == {at[181]}
-    assert "1 of 2 changes, and 1 change points" in table.attrs["caption"]
+    assert "runs 1 of 2 are, and 1 change points" in table.attrs["caption"]
     assert (table["tokens"] > 0).all()
+
+
+def test_runs_fitted_together_are_not_counted(forked, put):
+    path = "measures/segmentation/polypythias/sotu"
+    node = forked[path].to_dataset()
+    node = node.assign(pooled=("checkpoint", (node["branch"].values == "seed1").astype(float)))
+    caption = draw(put(forked, path, node), "segmentation")[1].attrs["caption"]
+    assert "runs 1 of 2 are, and 1 change points" in caption
 
 
 def test_the_strip_shows_the_states(drawn):

@@ -24,6 +24,7 @@ def measures(runs: dict[str, np.ndarray], layers: list[str]) -> dict[str, xr.Dat
         fitted=("checkpoint", np.where(steps > 0, score, np.nan)),
         found=("checkpoint", found),
         published=("checkpoint", published),
+        pooled=("checkpoint", np.zeros(steps.size)),
         found_lower=("checkpoint", np.where(there, tokens / 1.5, np.nan)),
         found_upper=("checkpoint", np.where(there, tokens * 1.4, np.nan)),
     )
