@@ -68,6 +68,9 @@ def draw_eigen_ablation(
     for panel, (title, data) in zip(panels, shown.items(), strict=True):
         for name in names:
             part = data.sel(condition=name, drop=True)
+            if title.endswith("\naccuracy") and title not in _LABELS.values() and name != names[0]:
+                # Errors over few questions are wide and alike: five bands would hide the lines.
+                part = part.drop_vars(["lower", "upper"], errors="ignore")
             shared.draw_curve(panel, part, looks[name], name)
         panel.left.set_ylabel(title)
     shared.token_axis(panels, tokens)
@@ -166,7 +169,8 @@ ROW = FigureRow(
         "Scores with the top eigen-directions of the covariance of last-token states removed from, or"
         " only them retained in, every final state; branch {branch}. In the legend: {shown} at the last"
         " checkpoint. Where the projection is made and what becomes of the mean: the recipe's"
-        " [capture.eigen_ablation]. Bands: {level} intervals. Inputs: {inputs}."
+        " [capture.eigen_ablation]. Bands: {level} intervals; of tasks, that of the original stands for"
+        " all. Inputs: {inputs}."
     ),
     optional=(("eigen_ablation_score", "acc"), ("eigen_ablation_accuracy", "top1")),
 )
