@@ -19,7 +19,25 @@ def panel(figure, title):
     return logs[titles.index(title)]
 
 
-def test_bands_are_drawn_by_band_and_by_k(tree):
+@pytest.fixture
+def narrow(tree, put):
+    """The tree of a model with 128 features: two bands have no ranks."""
+    path = "measures/band_alpha/centered/sotu"
+    data = tree[path].to_dataset()
+    there = data["band"].isin(["1-10", "11-100"])
+    return put(tree, path, data.where(there).assign_attrs(data.attrs))
+
+
+def test_every_band_has_its_line(tree):
+    figure, table = draw(tree, "bands")
+    assert table["band"].values.tolist() == ["1-10", "11-100", "101-500", "512+"]
+    assert "for want of ranks" not in table.attrs["caption"]
+    words = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert words[:4] == [f"α, ranks {b}" for b in ("1–10", "11–100", "101–500", "512 and up")]
+
+
+def test_bands_are_drawn_by_band_and_by_k(narrow):
+    tree = narrow
     figure, table = draw(tree, "bands")
     alpha = tree["measures/band_alpha/centered/sotu"].to_dataset()["value"].isel(layer=-1)
     rest = tree["measures/rankme_without_top/li2025/sotu"].to_dataset()["value"].isel(layer=-1)

@@ -28,7 +28,7 @@ def measures(runs: dict[str, np.ndarray], layers: list[str]) -> dict[str, xr.Dat
         return found.assign({key: (dims, values) for key, values in more.items()})
 
     bands, removed = ["1-10", "11-100", "101-500", "512+"], [1, 2, 8, 32]
-    alpha = np.stack([0.5 + late, 3.0 - late, late * np.nan, late * np.nan], axis=-1)
+    alpha = np.stack([0.5 + late, 3.0 - late, 1.8 - late, 1.2 - late / 2], axis=-1)
     rest = np.stack([30 + 9 * np.log1p(k) + 5 * late for k in removed], axis=-1)
     return {
         "band_alpha/centered": made(
