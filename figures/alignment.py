@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,31 @@ from matplotlib.lines import Line2D
 
 from figures import axes as shared
 from figures.row import FigureRow
-from figures.select import Material, at_layer, by_branch, has_numbers, layer_names, require_series
+from figures.select import (
+    Material,
+    at_layer,
+    by_branch,
+    has_numbers,
+    is_study,
+    layer_names,
+    require_series,
+)
 from figures.style import WIDTH, Theme
 
 _MAPS = 4  # checkpoints shown as maps by default
 _HEIGHT = 1.5  # inches of each panel over training
 _LEFT, _RIGHT = 0.72, 0.85  # inches
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One line: its maps at the checkpoints chosen, its drift, and the final layer's angles."""
+
+    name: str
+    mapped: xr.Dataset
+    drift: xr.Dataset
+    angles: xr.Dataset
 
 
 def draw_alignment(
@@ -39,7 +58,8 @@ def draw_alignment(
     material : layer_cka (checkpoint, layer, other_layer), linear_cka with the checkpoint before
         (checkpoint, layer) and principal_angles likewise (checkpoint, layer, directions).
     steps : checkpoints shown as maps, at most 4; spread over the logarithm of tokens by default.
-    branch : which branch, of a study which line; the first with two checkpoints by default.
+    branch : which branch, of a study which line; by default the first with two checkpoints, of a
+        study all that have them.
 
     Returns
     -------
@@ -55,39 +75,65 @@ def draw_alignment(
 
     Notes
     -----
-    Memory: the three measures of one branch.
+    Memory: the three measures of the branches drawn.
     """
     require_series(material.measures["layer_cka"])
-    maps = _line(material.measures["layer_cka"], branch)
-    name = next(iter(maps))
-    mapped = maps[name]
-    drift = _line(material.measures["linear_cka"], name)[name].compute()
-    angles = at_layer(_line(material.measures["principal_angles"], name)[name], "final").compute()
-    chosen = mapped.isel(checkpoint=_chosen(mapped, steps)).compute()
-    names = layer_names(drift)
-    figure, cells, panels = _layout(chosen.sizes["checkpoint"])
-    _maps(figure, cells, chosen, names, theme)
-    colours = _drift(panels[0], drift, theme)
-    _overlap(panels[1], angles, theme)
-    tokens = drift["tokens"].values.astype(float)
-    shared.token_axis(panels, tokens)
-    shared.step_ticks(panels[0], drift["step"].values.astype(float), tokens)
-    _legends(panels, names, colours, angles, theme)
-    table = _table(chosen, drift, angles)
-    table.attrs["branch"] = name
+    study = is_study(material.measures["layer_cka"])
+    lines = _lines(material.measures["layer_cka"], branch, every=study)
+    parts = [_part(material, name, steps) for name in lines]
+    figure, blocks = _layout([part.mapped.sizes["checkpoint"] for part in parts], named=study)
+    for part, (cells, panels) in zip(parts, blocks, strict=True):
+        _draw_line(figure, cells, panels, part, theme)
+        if study:
+            _title(figure, cells[0], part.name)
+    table = _table(material.measures["linear_cka"], parts)
+    table.attrs["branch"] = ", ".join(lines)
     return figure, table
 
 
-def _line(data: xr.Dataset, wanted: str | None) -> dict[str, xr.Dataset]:
-    """The branch asked for, by its name; the first with two checkpoints by default."""
+def _lines(data: xr.Dataset, wanted: str | None, *, every: bool) -> list[str]:
+    """The branch asked for; by default the first that goes through training, of a study all."""
     parts = dict(by_branch(data))
-    if wanted is None:
-        for name, part in parts.items():
-            if part.sizes["checkpoint"] > 1 and (part["tokens"].values > 0).any():
-                return {name: part}
-    if wanted not in parts:
-        raise ValueError(f"branch is {wanted!r}; give one of {', '.join(parts)}")
-    return {wanted: parts[wanted]}
+    if wanted is not None:
+        if wanted not in parts:
+            raise ValueError(f"branch is {wanted!r}; give one of {', '.join(parts)}")
+        return [wanted]
+    through = [
+        name
+        for name, part in parts.items()
+        if part.sizes["checkpoint"] > 1 and (part["tokens"].values > 0).any()
+    ]
+    return through if every else through[:1]
+
+
+def _part(material: Material, name: str, steps: Sequence[int] | None) -> _Part:
+    layers, drift, angles = (
+        dict(by_branch(material.measures[measure]))[name]
+        for measure in ("layer_cka", "linear_cka", "principal_angles")
+    )
+    mapped = layers.isel(checkpoint=_chosen(layers, steps)).compute()
+    return _Part(name, mapped, drift.compute(), at_layer(angles, "final").compute())
+
+
+def _draw_line(
+    figure: Figure, cells: list[Axes], panels: list[shared.Panel], part: _Part, theme: Theme
+) -> None:
+    names = layer_names(part.drift)
+    _maps(figure, cells, part.mapped, names, theme)
+    colours = _drift(panels[0], part.drift, theme)
+    _overlap(panels[1], part.angles, theme)
+    tokens = part.drift["tokens"].values.astype(float)
+    shared.token_axis(panels, tokens)
+    shared.step_ticks(panels[0], part.drift["step"].values.astype(float), tokens)
+    _legends(panels, names, colours, part.angles, theme)
+
+
+def _title(figure: Figure, axes: Axes, name: str) -> None:
+    place = axes.get_position()
+    figure.text(
+        place.x0, place.y1 + 0.28 / figure.get_figheight(),
+        shared.shortened(name, WIDTH - _LEFT - 0.2, size=9), fontsize=9,
+    )  # fmt: skip
 
 
 def _chosen(data: xr.Dataset, steps: Sequence[int] | None) -> list[int]:
@@ -107,29 +153,32 @@ def _chosen(data: xr.Dataset, steps: Sequence[int] | None) -> list[int]:
     return sorted({0, *rows})
 
 
-def _layout(count: int) -> tuple[Figure, list[Axes], list[shared.Panel]]:
+def _layout(
+    counts: list[int], *, named: bool
+) -> tuple[Figure, list[tuple[list[Axes], list[shared.Panel]]]]:
+    """One block a line, of so many maps above two panels over training."""
     inner = WIDTH - _LEFT - _RIGHT
-    side = min(1.25, (inner - 0.16 * (count - 1)) / count)
-    below, between, above = 0.5, 0.85, 0.35
-    tall = above + side + between + 2 * _HEIGHT + 0.2 + below
+    below, between, above, space = 0.5, 0.85, 0.55 if named else 0.35, 0.2
+    sides = [min(1.25, (inner - 0.16 * (count - 1)) / count) for count in counts]
+    heights = [above + side + between + 2 * _HEIGHT + space + below for side in sides]
+    tall = sum(heights)
     figure = Figure(figsize=(WIDTH, tall))
-    gap = (inner - count * side) / max(count - 1, 1) if count > 1 else 0.0
-    cells = [
-        figure.add_axes(
-            (
-                (_LEFT + i * (side + gap)) / WIDTH,
-                1 - (above + side) / tall,
-                side / WIDTH,
-                side / tall,
-            )
-        )
-        for i in range(count)
-    ]
-    grid = GridSpec(
-        1, 1, figure, left=_LEFT / WIDTH, right=1 - _RIGHT / WIDTH,
-        bottom=below / tall, top=(below + 2 * _HEIGHT + 0.2) / tall,
-    )  # fmt: skip
-    return figure, cells, shared.stacked_panels(figure, grid[0], [_HEIGHT] * 2, zero=False)
+    blocks = []
+    for number, (count, side) in enumerate(zip(counts, sides, strict=True)):
+        top = tall - sum(heights[:number])
+        gap = (inner - count * side) / max(count - 1, 1)
+        y = (top - above - side) / tall
+        cells = [
+            figure.add_axes(((_LEFT + i * (side + gap)) / WIDTH, y, side / WIDTH, side / tall))
+            for i in range(count)
+        ]
+        bottom = top - heights[number] + below
+        grid = GridSpec(
+            1, 1, figure, left=_LEFT / WIDTH, right=1 - _RIGHT / WIDTH,
+            bottom=bottom / tall, top=(bottom + 2 * _HEIGHT + space) / tall,
+        )  # fmt: skip
+        blocks.append((cells, shared.stacked_panels(figure, grid[0], [_HEIGHT] * 2, zero=False)))
+    return figure, blocks
 
 
 def _maps(
@@ -221,24 +270,31 @@ def _legends(
         )  # fmt: skip
 
 
-def _table(chosen: xr.Dataset, drift: xr.Dataset, angles: xr.Dataset) -> xr.Dataset:
-    parts = [
-        chosen[["value"]].rename(value="layer_cka"),
-        drift[["value"]].rename(value="drift_cka"),
-        angles[[n for n in ("value", "random") if n in angles]]
-        .rename(value="overlap")
-        .drop_vars(["layer", "layer_name", "depth"], errors="ignore"),
-    ]
-    # `other` is the checkpoint compared with: the maps have none.
-    found = [part.drop_vars("other", errors="ignore") for part in parts]
-    table = xr.merge(found, join="outer", compat="override", combine_attrs="drop")
-    order = [str(c) for c in drift["checkpoint"].values]
-    table = table.sel(checkpoint=order)
-    for name in ("step", "tokens", "branch"):
-        table[name] = ("checkpoint", drift[name].values)
+def _table(whole: xr.Dataset, parts: list[_Part]) -> xr.Dataset:
+    """What is drawn, line below line; a map is NaN at a checkpoint that has none."""
+    tables = []
+    for part in parts:
+        order = part.drift["checkpoint"].values
+        # `other` is the checkpoint compared with: the maps have none.
+        table = part.drift[["value"]].rename(value="drift_cka")
+        table = table.drop_vars(["other", "layer_name"], errors="ignore")
+        maps = part.mapped["value"].reindex(checkpoint=order)
+        dims = ("checkpoint", "layer", "other_layer")
+        table["layer_cka"] = (dims, maps.transpose(*dims).values)
+        table = table.assign_coords(other_layer=part.mapped["other_layer"].values)
+        directions = part.angles["directions"].values
+        for name, source in (("overlap", "value"), ("random", "random")):
+            if source in part.angles:
+                values = part.angles[source].transpose("checkpoint", "directions").values
+                table[name] = (("checkpoint", "directions"), values)
+        tables.append(table.assign_coords(directions=directions))
+    table = xr.concat(tables, "checkpoint", join="outer", coords="minimal", compat="override")
+    names = dict(zip(whole["layer"].values.tolist(), layer_names(whole), strict=True))
+    named = [names[int(number)] for number in table["layer"].values]
+    table = table.assign_coords(layer_name=("layer", np.array(named)))
     for variable in table.data_vars.values():
         variable.attrs = {"units": "1"}
-    return table.set_coords(["step", "tokens", "branch"])
+    return table.drop_attrs(deep=False)
 
 
 ROW = FigureRow(
@@ -253,7 +309,7 @@ ROW = FigureRow(
     phases=False,
     source="arXiv 1905.00414; Björck & Golub 1973",
     caption=(
-        "Branch {branch}. Above: debiased linear CKA of every two layers at four checkpoints. Middle:"
+        "{branch}. Above: debiased linear CKA of every two layers at the checkpoints named. Middle:"
         " debiased CKA of each layer with itself at the checkpoint before. Below: mean squared cosine"
         " of the principal angles between the leading eigenspaces of the final layer at each checkpoint"
         " and at the one before (1: the same subspace); dotted: two random subspaces, k / d. Neighbours"

@@ -261,6 +261,6 @@ def _undrawn(missing: Mapping[str, Exception]) -> list[tuple[str, str]]:
     """Return the titles of the figures that a short series does not allow, with the reason."""
     few = {n: str(e) for n, e in missing.items() if isinstance(e, TooFewCheckpoints)}
     return [
-        (" and ".join(FIGURES[n].title for n in few if few[n] == reason), reason)
+        ("; ".join(FIGURES[n].title for n in few if few[n] == reason), reason)
         for reason in dict.fromkeys(few.values())
     ]

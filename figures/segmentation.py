@@ -61,7 +61,8 @@ def draw_segmentation(material: Material, theme: Theme) -> tuple[Figure, xr.Data
     _scores(curves.log, parts, theme)
     for row, part in zip(reversed(range(len(parts))), parts.values(), strict=True):
         _strip(strips.log, part, row, colours, theme)
-    strips.log.set_yticks([row + 0.42 for row in reversed(range(len(parts)))], list(parts))
+    names = [shared.shortened(name, 1.6) for name in parts]
+    strips.log.set_yticks([row + 0.42 for row in reversed(range(len(parts)))], names)
     strips.log.set_ylim(-0.12, len(parts))
     strips.log.grid(False)
     strips.log.tick_params(axis="y", left=False)
@@ -87,8 +88,8 @@ def _scores(axes: Axes, parts: dict[str, xr.Dataset], theme: Theme) -> None:
         if fell:
             low = int(np.argmin(value[len(value) // 2 :])) + len(value) // 2
             axes.annotate(
-                name, (tokens[low], value[low]), xytext=(-8, -1), textcoords="offset points",
-                ha="right", va="center", color=colour, fontsize=8,
+                shared.shortened(name, 1.6), (tokens[low], value[low]), xytext=(-8, -1),
+                textcoords="offset points", ha="right", va="center", color=colour, fontsize=8,
             )  # fmt: skip
     axes.set_ylabel("published score")
 

@@ -121,6 +121,9 @@ def definitions_of(tree: xr.DataTree) -> list[dict[str, Any]]:
     rows = []
     for measure, convention, name, data in _measures(tree):
         value = data["value"]
+        if "other" in data.coords and data["other"].dims == ("checkpoint",):
+            # Without a checkpoint to compare with there is no value, and none is missing.
+            value = value.isel(checkpoint=np.flatnonzero(data["other"].values.astype(str) != ""))
         rows.append(
             {
                 "measure": measure,

@@ -114,6 +114,7 @@ def _angle_rows() -> list[Row]:
             _angles_of_layers,
             source=f"{_ANGLE_SOURCE}; with the layer below",
             core=("layer", "directions"),
+            default=False,
             **shared,
         ),
     ]

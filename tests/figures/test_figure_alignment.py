@@ -43,7 +43,7 @@ def test_drift_is_the_tree(tree, drawn):
 def test_a_branch_on_request(forked):
     _, table = draw(forked, "alignment", branch="seed1")
     assert set(table["branch"].values) == {"seed1"}
-    assert table.attrs["caption"].startswith("Branch seed1.")
+    assert table.attrs["caption"].startswith("seed1. Above")
     with pytest.raises(ValueError, match="branch is 'seed2'; give one of main, seed1"):
         draw(forked, "alignment", branch="seed2")
     for steps in ([17], [], [0, 1, 2, 4, 8]):
@@ -56,3 +56,10 @@ def test_a_study_shows_each_models_own_layers(study):
         figure, table = draw(study, "alignment", branch=branch)
         assert all(mesh.get_array().shape == (layers, layers) for mesh in meshes(figure))
         assert table.sizes["layer"] == table.sizes["other_layer"] == layers
+    figure, table = draw(study, "alignment")
+    shapes = [mesh.get_array().shape[0] for mesh in meshes(figure)]
+    assert shapes == [6] * 4 + [8] * 8
+    small = table.isel(checkpoint=table["model"].values == "small")
+    assert np.isnan(small["drift_cka"].sel(layer=[5, 6])).all()  # blocks only the other has
+    assert np.isfinite(small["drift_cka"].sel(layer=7)[1:]).all()
+    assert table["layer_name"].values.tolist()[-1] == "final"

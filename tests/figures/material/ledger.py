@@ -15,8 +15,11 @@ def measures(runs: dict[str, np.ndarray], layers: list[str]) -> dict[str, xr.Dat
     axis = _checkpoints(runs)
     steps = axis["step"][1]
     count, depth = steps.size, len(layers)
-    coords = {**axis, "layer": np.arange(depth), "layer_name": (("layer",), np.array(layers))}
     first = np.concatenate([np.arange(s.size) == 0 for s in runs.values()])
+    labels = axis["checkpoint"][1]
+    other = np.where(first, "", np.roll(labels, 1))
+    axis = {**axis, "other": (("checkpoint",), other)}
+    coords = {**axis, "layer": np.arange(depth), "layer_name": (("layer",), np.array(layers))}
     fall = np.where(steps < 16, -0.4, 0.3)
     shares = np.array([0.5, 0.35, 0.15, 0.0, 0.0])
     change = fall[:, None, None] * shares + rng.normal(0, 0.02, (count, depth, 5)) * (shares > 0)
