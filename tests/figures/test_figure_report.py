@@ -12,7 +12,7 @@ from figures import FIGURES
 from figures.report import PageFigure, render
 from figures.save import csv_text
 
-SERIES = [name for name, row in FIGURES.items() if row.kind == "series"]
+SERIES = [n for n, row in FIGURES.items() if row.kind == "series" and not row.command]
 VOID = {"col", "meta", "img", "link", "br", "source"}
 MADE = {"commands": ["phasescope report out/tiny"], "versions": {"matplotlib": "3.11.2"}}
 PLAIN = {

@@ -14,7 +14,7 @@ from figures.save import csv_text, tidy
 from figures.style import LIGHT, THEMES
 from runs.study import assemble
 
-SERIES = [name for name, row in FIGURES.items() if row.kind == "series"]
+SERIES = [n for n, row in FIGURES.items() if row.kind == "series" and not row.command]
 LINES = ["small", "deep · main", "deep · sft"]
 
 
