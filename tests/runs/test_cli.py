@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import transformers
 
+from figures import FIGURES
 from tests.runs.conftest import STEPS, save_step
 from tests.runs.zoo import tiny
 
