@@ -8,10 +8,35 @@ DEV := $(VENV)/.installed-dev
 # Thread barriers on busy cores cost far more than a second thread gives; the demo sets its own.
 TEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow test-all check format bench clean
+.PHONY: demo paper test test-slow test-all check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/phasescope demo
+
+# Every figure and table of the phase paper, of the demo's model and the toy: docs/li2025.md.
+SETS := out/demo-sets
+paper: $(DEV) demo
+	$(BIN)/phasescope toy
+	$(BIN)/phasescope figures out/toy/toy.zarr
+	$(BIN)/phasescope corpus $(SETS)/speeches.jsonl
+	$(BIN)/phasescope corpus $(SETS)/early.jsonl --years 1790-1899
+	$(BIN)/phasescope corpus $(SETS)/late.jsonl --years 1900-2026
+	$(BIN)/phasescope corpus $(SETS)/shuffled.jsonl --shuffle-words 0
+	$(BIN)/phasescope corpus $(SETS)/seen.jsonl --part train
+	$(BIN)/phasescope run recipes/li2025-demo-sets.toml
+	$(BIN)/phasescope measure $(SETS)/store.zarr rankme/li2025+half_sample
+	$(BIN)/phasescope figures $(SETS)/store.zarr samples datasets
+	$(BIN)/phasescope corpus out/demo/trained-speeches.jsonl --part train --whole
+	$(BIN)/phasescope corpus out/demo/trained-passages.jsonl --part train
+	$(BIN)/phasescope corpus out/demo/held-out-passages.jsonl
+	$(BIN)/phasescope run recipes/demo-memorisation.toml
+	$(BIN)/phasescope figures out/demo/memorisation.zarr memorisation
+	$(BIN)/phasescope corpus out/demo/speeches.jsonl --task out/demo/cloze
+	$(BIN)/phasescope run recipes/li2025-downstream-small.toml
+	$(BIN)/phasescope figures out/downstream/store.zarr downstream eigen_ablation correlations
+	$(BIN)/phasescope posttrain out/demo/checkpoints
+	$(BIN)/phasescope run recipes/li2025-post-demo.toml
+	$(BIN)/phasescope figures out/post/post.zarr post_training
 
 test: $(DEV)
 	$(TEST) -n 2 -m "not slow and not real"

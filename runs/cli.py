@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -96,31 +96,36 @@ def corpus(
         int | None,
         typer.Option(metavar="SEED", help="Put each passage's words into random order: a control."),
     ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Whole speeches, as an index of training text needs.")
+    ] = False,
 ) -> None:
     """Write the speeches that the demo reads, as inputs for recipes of your own."""
     from runs.damage import named_errors
-    from runs.models.corpus import write_documents
+    from runs.models.corpus import write_documents, write_speeches
 
     if part not in ("held_out", "train"):
         raise InputError(f"--part is {part}; give held_out or train")
     first, dash, last = (years or "0-9999").partition("-")
     if not (dash and first.isdigit() and last.isdigit() and int(first) <= int(last)):
         raise InputError(f"--years is {years}; give first and last, such as 1790-1899")
+    if whole and (years or shuffle_words is not None):
+        raise InputError("--whole is of all speeches; leave --years and --shuffle-words out")
     with named_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        written = write_documents(
-            out,
-            part="train" if part == "train" else "held_out",
-            years=(int(first), int(last)) if years else None,
-            shuffle_words=shuffle_words,
-        )
+        chosen: Literal["train", "held_out"] = "train" if part == "train" else "held_out"
+        span = (int(first), int(last)) if years else None
+        if whole:
+            written = write_speeches(out, chosen)
+        else:
+            written = write_documents(out, chosen, years=span, shuffle_words=shuffle_words)
     console = open_console()
     console.print(str(written), soft_wrap=True)
     if task is not None:
         from runs.models.cloze_task import write_task
 
         with named_errors(task):
-            made = write_task(task, part="train" if part == "train" else "held_out")
+            made = write_task(task, part=chosen)
         console.print(str(made), soft_wrap=True)
 
 
