@@ -23,7 +23,7 @@ _FROM = re.compile(r"^(?P<kind>.+)-from-(?P<step>\d+)$")
 _MAIN = "main"
 _MARKERS = "osD^v"
 _LEFT, _RIGHT, _GAP = 0.62, 0.12, 0.72  # inches
-_TOP, _PANEL, _BETWEEN, _BELOW = 0.3, 1.75, 0.78, 0.95
+_TOP, _PANEL, _BETWEEN, _BELOW = 0.3, 1.75, 0.78, 1.2
 _LAST = 1.0  # width of a stage
 
 
@@ -151,7 +151,7 @@ def _start_panel(axes: Axes, losses: Mapping[str, xr.Dataset], theme: Theme) -> 
         marks |= set(starts)
         rows = np.array(list(starts.values()))
         part = data.isel(checkpoint=rows)
-        look = (theme.category(index + 4), _MARKERS[index % len(_MARKERS)])
+        look = _loss_look(index, theme)
         _with_bars(axes, steps, part, look, dashed=index > 0)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(sorted(marks)))
@@ -208,6 +208,12 @@ def _losses(found: Mapping[str, Mapping[str, xr.Dataset]]) -> dict[str, xr.Datas
     return named | {f"loss {name}": data for name, data in plain.items()}
 
 
+def _loss_look(index: int, theme: Theme) -> tuple[str, str]:
+    """Colours that no stage has; the third and later are grey."""
+    colour = theme.category(index + 4) if index < 2 else theme.muted
+    return colour, _MARKERS[(index + 3) % len(_MARKERS)]
+
+
 def _with_bars(
     axes: Axes, x: Any, part: xr.Dataset, look: tuple[str, str], *, dashed: bool = False
 ) -> None:
@@ -246,7 +252,7 @@ def _legend(
         for s in stages
     ]  # fmt: skip
     handles += [
-        Line2D([], [], color=theme.category(i + 4), marker=_MARKERS[i % len(_MARKERS)], markersize=4,
+        Line2D([], [], color=_loss_look(i, theme)[0], marker=_loss_look(i, theme)[1], markersize=4,
                linestyle=(0, (4, 1.6)) if i else "-", label=name)
         for i, name in enumerate(losses)
     ]  # fmt: skip
