@@ -85,6 +85,8 @@ def draw_correlations(material: Material, theme: Theme) -> tuple[Figure, xr.Data
 def _rows(data: xr.Dataset) -> xr.Dataset:
     """One row a correlation that is a number, scores together."""
     stacked = data.stack(row=("branch", "score", "measure", "coefficient")).reset_index("row")
+    for variable in stacked.data_vars.values():
+        variable.attrs = {"units": "1"}
     return stacked.isel(row=np.flatnonzero(np.isfinite(stacked["value"].values)))
 
 
@@ -147,6 +149,7 @@ ROW = FigureRow(
     function=draw_correlations,
     needs=(("score_correlation", "li2025"),),
     phases=False,
+    extra=True,
     source="arXiv 2509.23024, Table 9",
     caption=(
         "Correlation of RankMe and α-ReQ of the final layer with accuracies over the checkpoints of one"
@@ -154,6 +157,6 @@ ROW = FigureRow(
         " prints it; checkpoints of one run are not independent, so it is too small. n eff., p eff.: with"
         " the number of independent checkpoints that two first-order autoregressions are worth. p surr.:"
         " share of phase-randomised curves that correlate as strongly. Of Δ: correlation of the changes"
-        " from checkpoint to checkpoint."
+        " from checkpoint to checkpoint. Inputs of the geometry: {inputs}."
     ),
 )

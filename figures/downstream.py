@@ -223,6 +223,7 @@ ROW = FigureRow(
     function=draw_downstream,
     needs=(("rankme", "li2025"),),
     phases=False,
+    extra=True,
     source="arXiv 2509.23024, figure 3B",
     caption=(
         "Zero-shot accuracy against tokens (log axis; step 0 left of the break), with bands of ±1.96"

@@ -164,6 +164,7 @@ ROW = FigureRow(
     function=draw_eigen_ablation,
     needs=(("eigen_ablation_loss", "surprisal"),),
     phases=False,
+    extra=True,
     source="arXiv 2509.23024, Table 8",
     caption=(
         "Scores with the top eigen-directions of the covariance of last-token states removed from, or"

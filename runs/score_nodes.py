@@ -19,7 +19,7 @@ from runs.scores import (
 from runs.store import open_store
 from runs.writing import digest
 
-VERSION = 1
+VERSION = 2
 PUBLISHED = ("published_score", "pythia_v1")
 CORRELATED = ("score_correlation", "li2025")
 _MEASURES = (("rankme", "li2025"), ("alpha_req", "li2025"))
@@ -119,12 +119,13 @@ def _published(model: str, chosen: str) -> xr.Dataset:
 
 def _correlated(tree: xr.DataTree, chosen: str, model: str | None) -> xr.Dataset | None:
     """Correlations (measure, score, branch, coefficient) of what is kept; None without scores."""
-    curves, lineage = {}, [str(VERSION), str(model)]
+    curves, lineage, inputs = {}, [str(VERSION), str(model)], ""
     for measure, convention in _MEASURES:
         node = _at(tree, f"measures/{measure}/{convention}/{chosen}")
         if node is not None:
             curves[measure] = at_layer(node.to_dataset()["value"], "final").load()
             lineage.append(str(node.attrs.get("lineage", "")))
+            inputs = str(node.attrs.get("inputs", ""))
     scores: dict[str, xr.DataArray] = {}
     own = _at(tree, f"measures/task_score/acc/{chosen}")
     if own is not None:
@@ -144,6 +145,8 @@ def _correlated(tree: xr.DataTree, chosen: str, model: str | None) -> xr.Dataset
     found = xr.concat(parts, "measure").assign_coords(
         measure=np.array(list(curves)), score=np.array(list(scores))
     )
+    if not bool(np.isfinite(found["value"]).any()):
+        return None  # too few checkpoints, or none that both have
     return found.assign_attrs(
         _described(
             CORRELATED,
@@ -153,6 +156,7 @@ def _correlated(tree: xr.DataTree, chosen: str, model: str | None) -> xr.Dataset
             interval="Fisher's z, checkpoints taken as independent",
             layer="final",
             first_step=1,
+            inputs=inputs,
             lineage=digest([*lineage, chosen]),
         )
     )

@@ -298,6 +298,7 @@ def lone(tree: xr.DataTree) -> xr.DataTree:
     nodes = only_steps(tree, 0).to_dict()
     names = xr.DataArray(np.array(["model-135M.Q4"]), dims="checkpoint")
     nodes["/checkpoints"] = nodes["/checkpoints"].assign(revision=names)
+    del nodes["/measures/score_correlation/li2025/sotu"]  # one checkpoint correlates with nothing
     path = "/measures/alpha_req/li2025/sotu"
     nodes[path] = nodes[path].map(lambda values: values * np.nan, keep_attrs=True)
     axis = nodes["/measures/loss/surprisal/sotu"].drop_vars(["value", "lower", "upper"]).coords

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from figures import MissingMeasure, draw
+from figures.report import render
 from figures.select import TooFewCheckpoints
 
 PATHS = [f"measures/{name}" for name in ("task_score", "published_score")]
@@ -126,3 +127,12 @@ def test_eigen_ablation_needs_no_tasks_and_shows_one_branch(tree, forked, drop):
     assert set(draw(forked, "eigen_ablation", branch="seed1")[1]["branch"].values) == {"seed1"}
     with pytest.raises(ValueError, match="main, seed1"):
         draw(forked, "eigen_ablation", branch="seed2")
+
+
+def test_a_report_of_a_store_without_scores_does_not_miss_them(tree, drop):
+    kept = ("score_correlation", "eigen_ablation_loss")
+    smaller = drop(tree, *PATHS, *(f"measures/{name}" for name in kept))
+    html = render(smaller, commands=[], versions={})
+    for name in ("downstream", "correlations", "eigen_ablation"):
+        assert f"Figure {name} is not drawn" not in html
+        assert f"figure-{name}" not in html

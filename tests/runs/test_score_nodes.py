@@ -106,6 +106,9 @@ def test_other_stores_get_what_they_have(store) -> None:  # type: ignore[no-unty
     assert write_scores(Path("x")) == ("score_correlation/li2025/pile",)
     store(made("", own=False))
     assert write_scores(Path("x")) == ()
+    few = made("", own=True).isel(checkpoint=[0, 1])
+    store(few)
+    assert write_scores(Path("x")) == ()  # one step after step 0 correlates with nothing
 
 
 def test_what_is_kept_is_drawn(store) -> None:  # type: ignore[no-untyped-def]

@@ -57,6 +57,8 @@ def measures(runs: dict[str, np.ndarray], layers: list[str]) -> dict[str, xr.Dat
 
 
 def _correlations(branches: list[str]) -> xr.Dataset:
+    from tests.figures.conftest import INPUTS
+
     dims = ("measure", "score", "branch", "coefficient")
     value = np.linspace(-0.9, 0.9, 2 * 2 * len(branches) * 2).reshape(2, 2, len(branches), 2)
     width = 0.3 * (1 - value**2)
@@ -77,5 +79,6 @@ def _correlations(branches: list[str]) -> xr.Dataset:
         {
             "measure": "score_correlation", "convention": "li2025", "set": "sotu", "level": 0.95,
             "unit": "1", "source": "arXiv 2509.23024 Table 9", "interval": "Fisher's z",
+            "inputs": INPUTS,
         },
     )  # fmt: skip
