@@ -164,4 +164,5 @@ ROW = FigureRow(
         " same N/d. {told}."
     ),
     every_set=("rankme", "alpha_req"),
+    extra=True,
 )

@@ -261,4 +261,5 @@ ROW = FigureRow(
         " `{zeros}` says. {notes}Bands and bars are {level} intervals ({interval} for ρ; clustered by"
         " group elsewhere, α's own). Inputs: {inputs}."
     ),
+    extra=True,
 )

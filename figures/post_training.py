@@ -14,9 +14,10 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from figures.axes import shortened
 from figures.lines import legend_rows
 from figures.row import FigureRow
-from figures.select import Material, TooFewCheckpoints, at_layer, by_branch, has_numbers
+from figures.select import Material, NothingToCompare, at_layer, by_branch, has_numbers
 from figures.style import WIDTH, Theme
 
 _FROM = re.compile(r"^(?P<kind>.+)-from-(?P<step>\d+)$")
@@ -45,7 +46,7 @@ def draw_post_training(
 
     Raises
     ------
-    TooFewCheckpoints
+    NothingToCompare
         If there is no branch beside `main`.
 
     Notes
@@ -56,7 +57,7 @@ def draw_post_training(
     found = _found(material, layer)
     stages = _stages(found)
     if len(stages) < 2:
-        raise TooFewCheckpoints("post-training needs a branch beside `main`; there is none")
+        raise NothingToCompare("post-training needs a branch beside `main`; there is none")
     looks = {s: (theme.category(i), _MARKERS[i % len(_MARKERS)]) for i, s in enumerate(stages)}
     tall = _TOP + 2 * _PANEL + _BETWEEN + _BELOW
     figure = Figure(figsize=(WIDTH, tall))
@@ -130,7 +131,12 @@ def _stage_panel(
         names += [f"{int(steps[i])}" for i in dict.fromkeys(shown)]
         title = "pretraining" if stage == _MAIN else stage
         axes.text(
-            place + 0.5, 1.03, title, ha="center", va="bottom", transform=axes.get_xaxis_transform()
+            place + 0.5,
+            1.03,
+            shortened(title, (WIDTH - 1.0) / len(stages)),
+            ha="center",
+            va="bottom",
+            transform=axes.get_xaxis_transform(),
         )
         if place:
             axes.axvline(place, color=axes.spines["left"].get_edgecolor(), linewidth=0.6)

@@ -16,11 +16,15 @@ class MissingMeasure(LookupError):
     """A figure needs a measure that the tree does not hold; the message says how to get it."""
 
 
+class NothingToCompare(MissingMeasure):
+    """A figure sets sets, branches or stages beside each other, and the tree has one of them."""
+
+
 class TooFewCheckpoints(ValueError):
     """A figure shows change over training, and the tree has too few checkpoints for that."""
 
 
-class TooFewSets(ValueError):
+class TooFewSets(NothingToCompare):
     """A figure compares sets of inputs, and the tree has too few."""
 
 

@@ -230,4 +230,5 @@ ROW = FigureRow(
         " coloured by depth. Dashed lines: independent states; the most that T tokens can have."
         " Bands: {level} intervals ({interval}). {notes}Inputs: {inputs}."
     ),
+    extra=True,
 )

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from figures import draw
-from figures.select import TooFewCheckpoints
+from figures.select import NothingToCompare
 
 
 def renamed(tree: xr.DataTree, names: dict[str, str]) -> xr.DataTree:
@@ -60,5 +60,5 @@ def test_starts_are_placed_by_their_step(forked):
 
 
 def test_a_single_line_has_no_post_training(tree):
-    with pytest.raises(TooFewCheckpoints, match="needs a branch beside `main`"):
+    with pytest.raises(NothingToCompare, match="needs a branch beside `main`"):
         draw(tree, "post_training")
