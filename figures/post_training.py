@@ -130,14 +130,9 @@ def _stage_panel(
         ticks += [float(at[i]) for i in dict.fromkeys(shown)]
         names += [f"{int(steps[i])}" for i in dict.fromkeys(shown)]
         title = "pretraining" if stage == _MAIN else stage
-        axes.text(
-            place + 0.5,
-            1.03,
-            shortened(title, (WIDTH - 1.0) / len(stages)),
-            ha="center",
-            va="bottom",
-            transform=axes.get_xaxis_transform(),
-        )
+        title = shortened(title, (WIDTH - 1.0) / len(stages))
+        above = axes.get_xaxis_transform()
+        axes.text(place + 0.5, 1.03, title, ha="center", va="bottom", transform=above)
         if place:
             axes.axvline(place, color=axes.spines["left"].get_edgecolor(), linewidth=0.6)
     axes.set_xlim(0, len(stages))

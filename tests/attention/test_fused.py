@@ -65,7 +65,7 @@ def test_double_precision_is_kept() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_upcast_first(dtype: torch.dtype) -> None:
     q, k, v = (x.to(dtype) for x in draw(2, 4, 40, 16, kv=2, size=6.0))
-    output, found = attend_with_fused_statistics(q, k, v, scaling=0.25)
+    output, found = attend_with_fused_statistics(q, k, v, scaling=0.25, tolerance=1e-3)
     wanted_output, wanted, _ = eager(q, k, v, scaling=0.25)
     same(without_maximum(found), without_maximum(wanted), 2.0)
     assert output.dtype == dtype

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 import figures
 from figures import FIGURES, FigureRow
+from runs import accessor  # noqa: F401 - `tree.phasescope`
 from runs.catalogue import MEASURES, Read, Reduce
 from runs.cli import main
 from runs.jobs import execute
