@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -130,14 +131,31 @@ def gather(
     MissingMeasure
         If a needed measure is not in the tree.
     """
+    shown = [(measure, convention) for measure, convention in needs if measure in every_set]
+    if shown and wanted is None:
+        wanted = _of_most_lengths(sets_with(tree, needs), sets_with(tree, shown))
     chosen = choose_set(tree, needs, wanted)
     found = phases_of(tree, chosen) if phases else {}
     pairs = [*needs, *optional]
-    shown = [(measure, convention) for measure, convention in needs if measure in every_set]
     sets = {name: _measures(tree, shown, name) for name in sets_with(tree, shown)}
     if all_sets:
         sets = {name: _measures(tree, pairs, name) for name in sets_with_any(tree, pairs)}
     return Material(chosen, _measures(tree, pairs, chosen), found, _revisions(tree), sets)
+
+
+def stem(name: str) -> str:
+    """Return a set's name without the number at its end."""
+    return re.sub(r"[-_]?\d+$", "", name) or name
+
+
+def _of_most_lengths(candidates: Sequence[str], sets: Sequence[str]) -> str | None:
+    """Return the candidate whose text is there at the most lengths, and of those the longest."""
+
+    def rank(name: str) -> tuple[int, int]:
+        length = name.removeprefix(stem(name)).strip("-_")
+        return sum(stem(other) == stem(name) for other in sets), int(length or 0)
+
+    return max(candidates, key=rank, default=None)
 
 
 def sets_with(tree: xr.DataTree, needs: Sequence[tuple[str, str]]) -> list[str]:

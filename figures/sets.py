@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import xarray as xr
 
-from figures.select import Material
+from figures.select import Material, stem
+
+__all__ = ["by_length", "one_a_text", "stem"]
 
 Measures = Mapping[str, xr.Dataset]
 
@@ -43,11 +44,6 @@ def one_a_text(material: Material) -> dict[str, Measures]:
         if (_length(measures) or 0) > (_length(material.sets[known]) or 0):
             best[stem(name)] = name
     return {name: material.sets[name] for name in best.values()}
-
-
-def stem(name: str) -> str:
-    """Return a set's name without the number at its end."""
-    return re.sub(r"[-_]?\d+$", "", name) or name
 
 
 def _length(measures: Measures) -> int | None:
