@@ -218,7 +218,7 @@ def mean_cosine_interval(
     Raises
     ------
     ValueError
-        If `x` is not one cloud, `groups` does not match it, there are fewer than two clusters, or
+        If `x` is not one cloud, `groups` does not match it, or
         `level` is outside (0, 1).
 
     Notes

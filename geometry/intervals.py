@@ -83,8 +83,8 @@ def rankme_interval(
     Raises
     ------
     ValueError
-        If the convention is unknown, `x` is not one cloud, `groups` does not match it, there are
-        fewer than two clusters, or `level` is outside (0, 1).
+        If the convention is unknown, `x` is not one cloud, `groups` does not match it, or
+        `level` is outside (0, 1).
 
     Notes
     -----

@@ -68,7 +68,7 @@ def spectral_intervals(
     Raises
     ------
     ValueError
-        If `x` is not one cloud, `groups` does not match it, there are fewer than two clusters, or
+        If `x` is not one cloud, `groups` does not match it, or
         `level` is outside (0, 1).
 
     Notes
@@ -105,7 +105,8 @@ def interval_from_influence(
     -------
     Estimate
         value ± t se; se² = Σ (sum over a cluster)² · k / (k − 1) / n² over k clusters, which for a
-        plain mean of single samples is its unbiased variance.
+        plain mean of single samples is its unbiased variance. Error and bounds are NaN with fewer than
+        two clusters.
 
     Raises
     ------
@@ -113,6 +114,9 @@ def interval_from_influence(
         As `spectral_intervals`.
     """
     labels, units = _clusters(groups, len(influence))
+    if units < 2:
+        nothing = float("nan")
+        return Estimate(value, nothing, nothing, nothing)
     half = t_quantile(units, level)
     sums = np.bincount(labels, influence, units)
     error = float(np.sqrt((sums**2).sum() * units / (units - 1))) / len(influence)
@@ -181,7 +185,4 @@ def _clusters(groups: ArrayLike | None, samples: int) -> tuple[NDArray[np.intp],
                 f"groups has shape {array.shape}; give one label for each of {samples}"
             )
         labels = np.unique(array, return_inverse=True)[1]
-    units = int(labels.max(initial=-1)) + 1
-    if units < 2:
-        raise ValueError(f"groups has {units} cluster(s); an interval needs at least 2")
-    return labels, units
+    return labels, int(labels.max(initial=-1)) + 1

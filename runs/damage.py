@@ -97,9 +97,12 @@ def find_damage(root: Path, *, data: bool = True) -> Damage | None:
                 inner = [f for f in folder.iterdir() if f.is_dir() and any(f.iterdir())]
                 folders += sorted(inner, reverse=True)
                 continue
-            listed = _listed(root) if _dimensions(node)[0] == "checkpoint" else 0
-            if node.shape and node.shape[0] < listed:  # it is grown before they are listed
-                return Damage(str(folder.relative_to(root)), f"has {node.shape[0]} rows", None)
+            where = folder.relative_to(root)
+            # Captured arrays are grown before checkpoints are listed; measures have rows of their own.
+            captured = where.parts[:1] in (("sets",), ("checkpoints",))
+            listed = _listed(root) if captured and _dimensions(node)[0] == "checkpoint" else 0
+            if node.shape and node.shape[0] < listed:
+                return Damage(str(where), f"has {node.shape[0]} rows", None)
             if data:
                 for row in _rows(node):
                     node[row : row + max(node.chunks[0], 1)] if node.shape else node[...]

@@ -14,9 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runs.checkpoints import Checkpoint
+from runs.damage import find_damage
 from runs.jobs import execute
 from runs.recipe import load_recipe
 from runs.store import open_store
+from runs.writing import StoreWriter
 from tests.runs.conftest import recipe_text, sets_digest, speeches
 from tests.runs.fuzzing import Cli, one_clear_line, profile
 
@@ -240,3 +243,12 @@ def test_a_damaged_measure_is_told_and_computed_again(whole: Path, cli: Cli) -> 
     assert node not in open_store(store).groups
     assert cli("measure", store, "loss")[0] == 0
     assert open_store(store)[node].to_dataset().equals(before)
+
+
+def test_measures_of_fewer_checkpoints_are_no_damage(whole: Path) -> None:
+    store = copy(whole, whole.with_name("copy"))
+    assert find_damage(store) is None
+    for path in (store / "checkpoints").rglob("zarr.json"):  # the copy's files are links
+        put(path, path.read_bytes())
+    StoreWriter(store).add_checkpoints([Checkpoint(Path("later"), 64, 64)])
+    assert find_damage(store) is None
