@@ -132,7 +132,7 @@ def gather(
         If a needed measure is not in the tree.
     """
     shown = [(measure, convention) for measure, convention in needs if measure in every_set]
-    if shown and wanted is None:
+    if 0 < len(shown) < len(needs) and wanted is None:
         wanted = _of_most_lengths(sets_with(tree, needs), sets_with(tree, shown))
     chosen = choose_set(tree, needs, wanted)
     found = phases_of(tree, chosen) if phases else {}
