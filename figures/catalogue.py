@@ -131,7 +131,7 @@ def draw(
         figure, table = row.function(material, chosen, **options)
         # Ticks are made late: make them now, while the style holds.
         figure.draw_without_rendering()
-    caption = _caption(row, material, table.attrs, options)
+    caption = _caption(row, material, table.attrs, options) + _ratios(tree, material)
     table.attrs = {
         "figure": name,
         "title": row.title,
@@ -160,3 +160,15 @@ def _caption(
     }
     fields = [field for _, field, _, _ in Formatter().parse(row.caption) if field]
     return row.caption.format(**{field: known.get(field, "not stated") for field in fields})
+
+
+def _ratios(tree: xr.DataTree, material: Material) -> str:
+    """Say where a study's models have other numbers of samples a feature, if it shows states' measures."""
+    if not any("N/d" in str(data.attrs.get("inputs", "")) for data in material.measures.values()):
+        return ""
+    told = [str(line) for line in tree.attrs.get("warnings", [])]
+    return "".join(
+        f" {line[0].upper()}{line[1:]}."
+        for line in told
+        if line.startswith(f"set {material.set}: N/d is ")
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import pytest
 import xarray as xr
 import zarr
 
+from figures import draw
+from figures.report import render
 from runs import measure, open_store, open_study
 from runs.errors import InputError
 from runs.jobs import execute
@@ -138,6 +141,17 @@ def test_the_other_of_a_pair_is_the_last_of_its_own_branch(stores: list[Path]) -
     assert others["small"] == "small/main/step16"
     assert others["large · main"] == "large/main/step2"
     assert others["large · sft"] == "large/sft/step8"
+
+
+def test_other_numbers_of_samples_a_feature_are_told_below_figures_and_in_the_report(
+    study: xr.DataTree, stores: list[Path]
+) -> None:
+    told = "N/d is 1.25 (small), 0.833 (large), so levels of RankMe are not comparable"
+    assert f"Set speeches: {told}" in draw(study, "profile")[1].attrs["caption"]
+    assert told not in draw(study, "heads")[1].attrs["caption"]
+    assert told in html.unescape(render(study, commands=[], versions={}, figures={}))
+    same = open_study([stores[0], stores[0]], names=["a", "b"])
+    assert "not comparable" not in draw(same, "profile")[1].attrs["caption"]
 
 
 def test_warnings_say_what_cannot_be_compared(study: xr.DataTree, stores: list[Path]) -> None:
