@@ -163,7 +163,7 @@ def _caption(
 
 
 def _ratios(tree: xr.DataTree, material: Material) -> str:
-    """Say where a study's models have other numbers of samples a feature, if it shows states' measures."""
+    """Say where a study's models differ in samples a feature, below figures that depend on it."""
     if not any("N/d" in str(data.attrs.get("inputs", "")) for data in material.measures.values()):
         return ""
     told = [str(line) for line in tree.attrs.get("warnings", [])]
