@@ -92,7 +92,7 @@ ROWS: list[Row] = [
             partial(_memorisation, convention=convention),
             unit="1",
             source=f"Spearman of ∞-gram and model likelihood, 2509.23024 Fig. 3A; {_ZEROS[convention]}",
-            interval="infinitesimal jackknife by sample, Fisher's z, 95 %",
+            interval="infinitesimal jackknife by group, Fisher's z, 95 %",
             outputs=(*ESTIMATE, "documents"),
         )
         for convention in LIKELIHOODS

@@ -58,6 +58,13 @@ def test_exploring(series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert (tmp_path / "heads.png").stat().st_size > 1000
 
 
+def test_memorisation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_page("memorisation.md", {"place": tmp_path / "index"}) == 1
+    printed = capsys.readouterr().out
+    assert "probability=0.5, suffix_length=2, prompt_count=2, continuation_count=1" in printed
+    assert "{7: 1, 8: 1} {0: 1}" in printed
+
+
 def test_backends(series: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = series / "step4"
     save_tokenizer(train_tokenizer(speeches(), vocabulary=300), checkpoint)
