@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from runs import hub as hub_access
@@ -165,6 +165,31 @@ def hub(
             f"listed are {', '.join(listed[:5]) or 'none'}"
         )
     return _series(repository, labels, cache)
+
+
+def stages(repositories: Mapping[str, str], *, cache: Path | None = None) -> Series:
+    """Repositories that continue one another, a branch each: a base model, its SFT, its DPO.
+
+    Steps and tokens are the place in the order, from 1: publishers do not say how many there were.
+
+    Parameters
+    ----------
+    repositories
+        Branch to `OWNER/NAME` or `OWNER/NAME@REVISION`, in order of training; revision `main` if none.
+    cache
+        The hub's cache.
+    """
+    found = []
+    for place, (branch, named_so) in enumerate(repositories.items(), start=1):
+        repository, _, revision = named_so.partition("@")
+        revision = revision or "main"
+        there = hub_access.cached(repository, cache).get(revision)
+        path = there or hub_access.repository_folder(repository, cache)
+        found.append(
+            Checkpoint(path, place, place, branch, revision, repository, there is not None)
+        )
+    last = max(found, key=lambda checkpoint: checkpoint.tokens)
+    return Series(last.repository, in_order(found), hub_access.tokenizer_of(found))
 
 
 def _matched(repository: str, revision: str, pattern: str | None) -> tuple[str, int] | None:

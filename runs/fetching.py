@@ -24,7 +24,7 @@ class Fetcher:
     ----------
     table : SeriesTable
         `prefetch`: how many are fetched ahead; `keep`: what happens to those that are done;
-        `disk_budget`: GB of a repository's files on the disk at most.
+        `disk_budget`: GB of their files on the disk at most.
     """
 
     table: SeriesTable
@@ -80,7 +80,7 @@ class Fetcher:
         model = published(checkpoint.repository)
         size = 0 if model is None else model.bytes
         budget = self.table.disk_budget * _GB
-        while hub.cache_bytes(checkpoint.repository, self.table.cache) + size > budget:
+        while self._held(checkpoint) + size > budget:
             if not self._done:
                 raise InputError(
                     f"series.disk_budget: {self.table.disk_budget:g} GB are too few for one more "
@@ -88,6 +88,11 @@ class Fetcher:
                     "lower series.prefetch"
                 )
             hub.evict(self._done.pop(0))
+
+    def _held(self, checkpoint: Checkpoint) -> int:
+        """Bytes on the disk of this repository, and of others that are done with."""
+        repositories = {c.repository for c in (*self._done, checkpoint)}
+        return sum(hub.cache_bytes(repository, self.table.cache) for repository in repositories)
 
 
 def here(checkpoint: Checkpoint) -> Path | None:

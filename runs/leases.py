@@ -177,6 +177,7 @@ def is_stale(path: Path) -> bool:
     here = content is not None and (
         content.get("host") == socket.gethostname()
         and content.get("namespace", _namespace()) == _namespace()
+        and content.get("boot", "") == _boot()
     )
     if content is None or not here:
         return _silent(path)
@@ -188,8 +189,9 @@ def _identity() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "namespace": _namespace(),
+        "boot": _boot(),
         "pid": process.pid,
-        "born": process.create_time(),
+        "born": _birth(process),
         "job": os.environ.get("SLURM_JOB_ID", ""),
     }
 
@@ -202,13 +204,25 @@ def _namespace() -> int:
         return 0
 
 
+def _boot() -> str:
+    """Which start of the machine this is: process numbers begin anew with each."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # not Linux
+        return ""
+
+
+def _birth(process: psutil.Process) -> float:
+    """Seconds from the machine's start to the process's: no setting of the clock moves it."""
+    return float(process.create_time() - psutil.boot_time())
+
+
 def _alive(pid: int, born: float) -> bool:
     try:
         process = psutil.Process(pid)
-        # A recycled process number has another birthday; clocks drift by less than a second.
-        return bool(
-            abs(process.create_time() - born) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        )
+        # A recycled process number has another birthday. Twice, lest the clock is set in between.
+        ours = any(abs(_birth(process) - born) < 1 for _ in range(2))
+        return ours and bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 

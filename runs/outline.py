@@ -101,6 +101,7 @@ def _spec(name: str, recipe: Recipe, shape: ModelShape) -> Spec:
         (np.arange(count) % FOLDS + 1).astype(np.uint8),
         np.arange(count, dtype=np.int32),
         digest="0" * 64,
+        answer=None if table.answer is None else np.ones(count, np.int32),
     )
     points = choose_points(inputs, extra_positions=recipe.capture.hidden.extra_positions)
     return Spec(inputs, points, shape, recipe.capture_of(name), shape.vocabulary)

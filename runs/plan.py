@@ -21,7 +21,7 @@ from runs.points import choose_points
 from runs.products import PRODUCTS
 from runs.products.base import ArraySpec, Spec
 from runs.recipe import Recipe, SeriesTable
-from runs.series import Series, gguf, hub, local, olmo, olmo2, olmo3, pythia
+from runs.series import Series, gguf, hub, local, olmo, olmo2, olmo3, pythia, stages
 from runs.visits import VISITS
 from runs.writing import SCHEMA
 
@@ -221,6 +221,8 @@ def _whole_series(table: SeriesTable) -> Series:
             return olmo2(size, early=table.early, cache=cache)
         case "olmo3":
             return olmo3(size, cache=cache)
+        case "stages":
+            return stages(table.stages or {}, cache=cache)
         case "hub":
             return hub(
                 table.repository or "",

@@ -7,7 +7,8 @@ commit 59a53e3f (Apache-2.0), kept in olmo_steps.csv.
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
@@ -102,6 +103,11 @@ _OLMO: dict[str, Published] = {
     "allenai/Olmo-3-1025-7B": _olmo("Olmo3ForCausalLM", 32, 4096, 32, 11008, 4_194_304),
     "allenai/Olmo-3-1125-32B": _olmo("Olmo3ForCausalLM", 64, 5120, 40, 27648, 8_388_608, keys=8),
 }
+# Llama 3.1 8B with the eight tokens that Tülu 3 adds; post-trained weights are published in bfloat16.
+_TULU = Published(
+    ModelShape("LlamaForCausalLM", 32, 4096, 32, 128_264), 8_030_326_784, 2, 8_388_608
+)
+_STAGE = re.compile(r"-(SFT|DPO|RLVR\d*|Instruct)$")
 
 
 def published(repository: str) -> Published | None:
@@ -109,6 +115,10 @@ def published(repository: str) -> Published | None:
     base = repository.removesuffix("-early-training")
     if base in _OLMO:
         return _OLMO[base]
+    if re.fullmatch(r"allenai/Llama-3\.1-Tulu-3(\.1)?-8B(-SFT|-DPO)?", repository):
+        return _TULU
+    if (stage := _STAGE.sub("", repository)) != repository and stage in _OLMO:
+        return replace(_OLMO[stage], bytes_each=2)
     owner, _, name = repository.partition("/")
     if owner == "EleutherAI" and name.startswith("pythia-"):
         return _PYTHIA.get(name.split("-")[1])

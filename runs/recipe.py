@@ -33,16 +33,18 @@ _SERIES_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "olmo2": (("size",), ("early",)),
     "olmo3": (("size",), ()),
     "hub": (("repository",), ("pattern", "tokens_per_step")),
+    "stages": (("stages",), ()),
 }
 _ON_A_HUB = ("cache", "prefetch", "keep", "disk_budget")
 _EVERY_KIND = ("kind", "tokenizer", "branches", "steps", "step_range", "log_spaced", "accept")
 _Count = Annotated[Whole, Field(ge=1)]
+_Stage = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+(@[\w.-]+)?$")]
 
 
 class SeriesTable(Table):
     """`[series]`: which checkpoints, in which order, and how many are on the disk at a time."""
 
-    kind: Literal["local", "gguf", "pythia", "olmo", "olmo2", "olmo3", "hub"] = "local"
+    kind: Literal["local", "gguf", "pythia", "olmo", "olmo2", "olmo3", "hub", "stages"] = "local"
     path: Path | None = None
     package: PackageName | None = None
     size: str | None = None
@@ -52,6 +54,7 @@ class SeriesTable(Table):
     weight_seed: _Count | None = None
     early: bool = True
     repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
+    stages: Annotated[dict[Name, _Stage], Field(min_length=1)] | None = None
     pattern: str | None = None
     cache: Path | None = None
     tokens_per_step: Annotated[Whole, Field(gt=0)] | None = None

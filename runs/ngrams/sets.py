@@ -47,8 +47,8 @@ def read_set(
     xarray.Dataset
         `probability`, `suffix_length`, `prompt_count` and `continuation_count` (sample,
         ngram_position). As in `tokens`, position i speaks of token i + 1, given tokens 0…i of the
-        sample and nothing before it; NaN and −1 where there is none. `suffix_bin`: the longest
-        suffix of each column of the paper's table.
+        sample and nothing before it; NaN and −1 where there is none, and outside the answers of a set
+        that has answers. `suffix_bin`: the longest suffix of each column of the paper's table.
 
     Notes
     -----
@@ -59,7 +59,12 @@ def read_set(
     numbers = np.full((3, *shape), -1, np.int64)
     for row in range(inputs.samples):
         tokens = inputs.tokens[row, : inputs.length[row]].tolist()
+        # Of a set with answers only the answers are scored, and not the end of text behind them.
+        first = 1 if inputs.answer is None else int(inputs.answer[row])
+        last = len(tokens) - (inputs.answer is not None)
         for i, answer in enumerate(index.sequence(tokens)):
+            if not first <= i + 1 < last:
+                continue
             probability[row, i] = answer.probability
             numbers[:, row, i] = (
                 answer.suffix_length,

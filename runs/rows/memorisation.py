@@ -33,7 +33,7 @@ def _memorisation(
     *,
     convention: str,
 ) -> tuple[float, ...]:
-    """ρ between ∞-gram and model likelihood of the passages (sample,)."""
+    """ρ between ∞-gram and model likelihood of the passages, or of their answers (sample,)."""
     corpus = log_likelihood(
         probability,
         convention=convention,
@@ -41,7 +41,7 @@ def _memorisation(
         continuation_count=count,
         vocabulary=int(vocabulary),
     )
-    there = ~np.isnan(surprisal)
+    there = ~np.isnan(surprisal) & ~np.isnan(probability)
     number = there.sum(-1)
     model = -np.where(there, surprisal, 0.0).sum(-1, dtype=np.float64)
     if convention == "per_token":
@@ -94,6 +94,7 @@ ROWS: list[Row] = [
             source=f"Spearman of ∞-gram and model likelihood, 2509.23024 Fig. 3A; {_ZEROS[convention]}",
             interval="infinitesimal jackknife by group, Fisher's z, 95 %",
             outputs=(*ESTIMATE, "documents"),
+            version=2,
         )
         for convention in LIKELIHOODS
     ),

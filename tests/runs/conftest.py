@@ -140,12 +140,12 @@ def cli(
     return call
 
 
-def sets_digest(path: Path) -> str:
-    """SHA-256 over every array under /sets of the finished cells, in order of checkpoint labels."""
+def sets_digest(path: Path) -> dict[str, str]:
+    """SHA-256 of every array under /sets by name, in order of checkpoint labels; bytes, not values."""
     root = zarr.open_group(path, mode="r")
     labels = [str(x) for x in np.asarray(root["checkpoints/checkpoint"][:])]
     order = np.argsort(labels)
-    state = hashlib.sha256()
+    found: dict[str, str] = {}
 
     def walk(group: zarr.Group, at: str) -> None:
         for name, child in sorted(group.members()):
@@ -158,7 +158,8 @@ def sets_digest(path: Path) -> str:
             content = (
                 values.tobytes() if values.dtype.kind != "T" else str(values.tolist()).encode()
             )
-            state.update(f"{at}/{name}{values.shape}{values.dtype}".encode() + content)
+            whole = f"{values.shape}{values.dtype}".encode() + content
+            found[f"{at}/{name}"] = hashlib.sha256(whole).hexdigest()
 
     walk(root["sets"], "sets")
-    return state.hexdigest()
+    return found

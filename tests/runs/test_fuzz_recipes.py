@@ -70,7 +70,24 @@ ODD = st.one_of(
 # Keys that the valid recipe leaves out, with values that are right by kind and wrong by content.
 KEYS = {
     "[series]": {
-        "kind": ["'gguf'", "'local'", "'pythia'", "'olmo'", "'olmo2'", "'olmo3'", "'hub'"],
+        "kind": [
+            "'gguf'",
+            "'local'",
+            "'pythia'",
+            "'olmo'",
+            "'olmo2'",
+            "'olmo3'",
+            "'hub'",
+            "'stages'",
+        ],
+        "stages": [
+            f"{{base = '{REPOSITORY}', sft = '{REPOSITORY}@step1'}}",
+            "{}",
+            "{base = 'x'}",
+            "{'a/b' = 'a/b'}",
+            "['a/b']",
+            "{base = 'somebody/none@step1'}",
+        ],
         "package": ["'os'", "'os.path'", "''", "'.a'", "'__main__'", "'none'", '"a\\u0000"'],
         "tokenizer": ["'broken'", "'none'", "'~nobody'", "'speeches.jsonl'", "'broken/step1'"],
         "branches": ["[]", "['main']", "['none']", "['']", "['main', 'main']"],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import socket
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from safetensors.torch import load_file, save_file
 import runs.claims
 from runs.errors import InputError
 from runs.jobs import execute
+from runs.leases import _boot
 from runs.measures import measure
 from runs.products.base import Arrays
 from runs.recipe import load_recipe
@@ -38,6 +41,17 @@ def forwards(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(runs.claims, "load_model", load)
     return seen
+
+
+def gone() -> dict[str, object]:
+    """What a lease says whose process is dead."""
+    return {
+        "host": socket.gethostname(),
+        "boot": _boot(),
+        "pid": 2**22 + 1,
+        "born": 0.0,
+        "token": "x",
+    }
 
 
 def test_a_second_run_does_no_forward_pass(write_recipe: Write, forwards: list[str]) -> None:
@@ -246,13 +260,10 @@ def test_a_fused_run_keeps_no_maximum_and_measures_the_rest(write_recipe: Write)
 
 
 def test_a_lease_of_a_dead_process_is_taken_over(write_recipe: Write) -> None:
-    import json
-    import socket
-
     recipe = load_recipe(write_recipe(steps="steps = [0, 1]"))
     leases = recipe.store.with_name(recipe.store.name + ".leases")
     leases.mkdir()
-    dead = {"host": socket.gethostname(), "pid": 2**22 + 1, "born": 0.0, "token": "x"}
+    dead = gone()
     (leases / "main%2Fstep0:speeches%2Fhidden.lease").write_text(json.dumps(dead))
     assert execute(recipe).captured == 2
     assert list(leases.iterdir()) == []
@@ -262,9 +273,6 @@ def test_a_lease_lost_meanwhile_is_not_turned_into_done(
     write_recipe: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody takes the leases over and dies: our result is dropped, and the cells done again."""
-    import json
-    import socket
-
     recipe = load_recipe(write_recipe(steps="steps = [0]"))
     leases = recipe.store.with_name(recipe.store.name + ".leases")
     statuses: list[int] = []
@@ -279,7 +287,7 @@ def test_a_lease_lost_meanwhile_is_not_turned_into_done(
         real(*arguments, **options)  # type: ignore[arg-type]
         statuses.append(int(open_store(recipe.store)["checkpoints"]["status"].sum()))
         if len(statuses) == 1:
-            other = {"host": socket.gethostname(), "pid": 2**22 + 1, "born": 0.0, "token": "x"}
+            other = gone()
             for lease in leases.glob("main*.lease"):
                 lease.write_text(json.dumps(other))
 

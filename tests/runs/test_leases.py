@@ -10,9 +10,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
-from runs.leases import STALE_AFTER, Lease, folder_clock, is_stale, sweep
+from runs.leases import STALE_AFTER, Lease, _birth, _boot, folder_clock, is_stale, sweep
 
 
 def test_one_holder_at_a_time(tmp_path: Path) -> None:
@@ -49,13 +50,32 @@ def test_a_killed_process_leaves_its_lease_to_others(tmp_path: Path) -> None:
 
 
 def holder(path: Path, **changes: object) -> None:
-    content = {"host": socket.gethostname(), "pid": os.getpid(), "born": 0.0, "token": "x"}
-    path.write_text(json.dumps(content | changes))
+    content = {"host": socket.gethostname(), "boot": _boot(), "pid": os.getpid(), "born": 0.0}
+    path.write_text(json.dumps(content | {"token": "x"} | changes))
 
 
 def test_a_recycled_process_number_is_not_the_holder(tmp_path: Path) -> None:
     lease = Lease(tmp_path, "cell")
     holder(lease.path)  # our pid, another birthday
+    assert is_stale(lease.path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the clock's place differs")
+def test_setting_the_clock_kills_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = Lease(tmp_path, "cell")
+    assert lease.acquire()
+    started = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: started + 100)
+    assert psutil.boot_time() == started + 100
+    assert not is_stale(lease.path)
+    lease.release()
+
+
+def test_the_machine_before_a_restart_is_judged_by_its_heartbeat(tmp_path: Path) -> None:
+    lease = Lease(tmp_path, "cell")
+    holder(lease.path, boot="another", born=_birth(psutil.Process()))
+    assert not is_stale(lease.path)
+    os.utime(lease.path, (0, 0))
     assert is_stale(lease.path)
 
 

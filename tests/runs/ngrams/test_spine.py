@@ -157,6 +157,37 @@ def test_measures_are_what_they_say(store: xr.DataTree) -> None:
     np.testing.assert_allclose(seen, visit["divergence"].where(known).mean("ngram_context"))
 
 
+def test_of_questions_only_the_answers_are_scored(made: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(made, tmp_path / "asked"))
+    shutil.rmtree(copied / "tiny.zarr")
+    shutil.rmtree(copied / "tiny.zarr.leases")
+    rows = [json.loads(line) for line in (copied / "speeches.jsonl").read_text().splitlines()]
+    asked = [(words[:-2], words[-2:]) for words in (row["text"].split()[:12] for row in rows)]
+    lines = [json.dumps({"text": " ".join(q), "a": " " + " ".join(a)}) for q, a in asked]
+    (copied / "speeches.jsonl").write_text("\n".join(lines))
+    recipe = copied / "recipe.toml"
+    text = recipe.read_text().replace('labels = ["party"]', 'answer = "a"')
+    recipe.write_text(text.replace('group = "speaker"', "").replace('visits = ["ngrams"]', ""))
+    tree = open_store(execute(load_recipe(recipe)).store)
+    inputs, node = (tree[f"sets/speeches/{n}"].to_dataset() for n in ("inputs", "infinigram"))
+    target = np.arange(inputs.sizes["position"]) + 1
+    inside = target >= inputs["answer"].values[:, None]
+    inside &= target < inputs["length"].values[:, None] - 1  # the end of text is no answer
+    np.testing.assert_array_equal(np.isfinite(node["probability"].values), inside)
+    np.testing.assert_array_equal(node["suffix_length"].values >= 0, inside)
+    surprisal = tree["sets/speeches/tokens"]["surprisal"].values
+    model = -np.where(inside, surprisal, 0).sum(-1)
+    p = node["probability"].values
+    corpus = np.log(np.where(p > 0, p, 1)).sum(-1)
+    corpus[~(p > 0).any(-1)] = np.nan
+    known = np.isfinite(corpus)
+    found = measure(tree, "memorisation", convention="li2025_code")
+    assert (found["documents"] == known.sum()).all()
+    for i in range(2):
+        wanted = scipy.stats.spearmanr(corpus[known], model[i][known]).statistic
+        assert float(found[i]) == pytest.approx(wanted, abs=1e-6)
+
+
 def test_a_second_run_asks_nothing(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> None:
         raise AssertionError("asked again")
