@@ -68,13 +68,16 @@ def demo(
         int | None,
         typer.Option(min=1, help="Processes that capture; default one a core, at most 4."),
     ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of weights and order of the text; give another --out too.")
+    ] = 0,
 ) -> None:
     """Train a small model, capture its checkpoints, draw its phases, write the report."""
     from runs.demo import make_demo
 
     console = open_console()
     count = workers or min(os.cpu_count() or 1, 4)
-    _finish(make_demo(out, workers=count, console=console), console)
+    _finish(make_demo(out, workers=count, seed=seed, console=console), console)
 
 
 @app.command()
@@ -262,6 +265,25 @@ def figures(
     chosen = [*asked, *(only or [])] or None
     for path in draw_figures(stores, folder, chosen, console, models=name):
         console.print(str(path), soft_wrap=True)
+
+
+@app.command()
+def agreement(
+    stores: Annotated[
+        list[Path], typer.Argument(metavar="STORE", help="One store a training run, two or more.")
+    ],
+    name: Names = None,
+    inputs: Annotated[
+        str | None, typer.Option("--set", help="Set of inputs; default the first with phases.")
+    ] = None,
+) -> None:
+    """Say which phase boundaries training runs share: training noise apart from probe noise."""
+    from runs.agreement import phase_agreement, show_agreement
+    from runs.store import open_store
+    from runs.study import open_study
+
+    tree = open_store(stores[0]) if len(stores) == 1 else open_study(stores, names=name)
+    show_agreement(phase_agreement(tree, name=inputs), open_console())
 
 
 @app.command()

@@ -13,6 +13,7 @@ from runs.damage import named_errors
 from runs.drawing import draw_figures, write_report
 from runs.jobs import Outcome, execute
 from runs.models.corpus import write_documents
+from runs.models.neox import TrainConfig
 from runs.models.pretrain import train
 from runs.progress import simple_bar
 from runs.recipe import load_recipe
@@ -20,7 +21,7 @@ from runs.recipe import load_recipe
 RECIPE = "demo.toml"
 
 
-def make_demo(out: Path, *, workers: int, console: Console) -> Outcome:
+def make_demo(out: Path, *, workers: int, console: Console, seed: int = 0) -> Outcome:
     """Do everything once; a second call repeats only what is missing.
 
     Parameters
@@ -31,6 +32,8 @@ def make_demo(out: Path, *, workers: int, console: Console) -> Outcome:
         Processes that capture.
     console
         Where progress is drawn.
+    seed
+        Of the training run.
 
     Returns
     -------
@@ -45,11 +48,14 @@ def make_demo(out: Path, *, workers: int, console: Console) -> Outcome:
             def show(step: int, total: int, loss: float) -> None:
                 bar.update(task, completed=step, total=total, note=f"loss {loss:.2f}")
 
-            train(out / "checkpoints", progress=show)
+            train(out / "checkpoints", TrainConfig(seed=seed), progress=show)
             bar.update(task, total=1, completed=1, note="checkpoints are there")
         write_documents(out / "speeches.jsonl", part="held_out")
         recipe = out / RECIPE
-        write_atomic(recipe, files("runs.models").joinpath(RECIPE).read_bytes())
+        text = files("runs.models").joinpath(RECIPE).read_text(encoding="utf-8")
+        if seed:
+            text = text.replace('speeches"\nstore', f'speeches, seed {seed}"\nstore', 1)
+        write_atomic(recipe, text.encode())
     outcome = execute(load_recipe(recipe), workers=workers, console=console)
     draw_figures(outcome.store, out / "figures", None, console)
     page = write_report(outcome.store, out / "report.html", console)
