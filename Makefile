@@ -34,6 +34,9 @@ paper: $(DEV) demo
 	$(BIN)/phasescope corpus out/demo/speeches.jsonl --task out/demo/cloze
 	$(BIN)/phasescope run recipes/li2025-downstream-small.toml
 	$(BIN)/phasescope figures out/downstream/store.zarr downstream eigen_ablation correlations
+	$(BIN)/phasescope demo --seed 1 --out out/demo-1
+	$(BIN)/phasescope figures out/demo/demo.zarr out/demo-1/demo.zarr phases
+	$(BIN)/phasescope agreement out/demo/demo.zarr out/demo-1/demo.zarr
 	$(BIN)/phasescope posttrain out/demo/checkpoints
 	$(BIN)/phasescope run recipes/li2025-post-demo.toml
 	$(BIN)/phasescope figures out/post/post.zarr post_training

@@ -200,6 +200,7 @@ def show_list(what: str, console: Console) -> None:
         )
         table.add_row("olmo, olmo2, olmo3", "OLMo by size; stages and ingredients are branches")
         table.add_row("hub", "any repository whose revisions name steps, by pattern")
+        table.add_row("stages", "repositories that continue one another: base, SFT, DPO, …")
     elif what == "backends":
         table = Table("", *(Column(name, no_wrap=True) for name in BACKENDS))
         for product in PRODUCTS:
