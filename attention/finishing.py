@@ -18,7 +18,7 @@ def finish(
     Parameters
     ----------
     found : dict of tensors (batch, kv_head, group, position)
-        entropy, max_logit, row_norm, first_key, previous_key and distance as computed.
+        entropy, max_logit, log_normaliser, row_norm, first_key, previous_key, distance as computed.
     visible : tensor (batch, position)
         Keys each query sees, at least 1.
     padding : bool tensor (batch, position), optional

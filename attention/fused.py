@@ -241,7 +241,8 @@ def _fused(
                 found[name][some] = value
     if padding is not None:
         output.masked_fill_(padding[:, None, None, :, None], 0)
-    found["max_logit"] = torch.full_like(found["entropy"], torch.nan)
+    for name in ("max_logit", "log_normaliser"):  # of logits that are not centred
+        found[name] = torch.full_like(found["entropy"], torch.nan)
     return output.flatten(1, 2), finish(found, visible, padding, rule)
 
 

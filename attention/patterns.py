@@ -61,10 +61,12 @@ def pattern_statistics(
         first = key_mask.long().argmax(-1)
     before = torch.nn.functional.pad(p.diagonal(-1, -2, -1), (1, 0))
     there = torch.nn.functional.pad(seen.diagonal(-1, -2, -1), (1, 0))
+    top = torch.where(seen, s, -torch.inf).amax(-1)
     found = {
         "entropy": entropy,
         "normalised_entropy": torch.where(visible > 1, entropy / outcomes.log(), torch.nan),
-        "max_logit": torch.where(seen, s, -torch.inf).amax(-1),
+        "max_logit": top,
+        "log_normaliser": top - p.amax(-1).log(),
         "row_norm": torch.where(seen, s - mean, 0).square().sum(-1).sqrt(),
         "first_key": p.gather(-1, first[:, None, None, None].expand(*p.shape[:-1], 1))[..., 0],
         "previous_key": torch.where(there, before, torch.nan),

@@ -45,6 +45,7 @@ def row_statistics(
     entropy               −Σ p ln p, nats
     normalised_entropy    entropy / ln(visible); NaN where visible is 1
     max_logit             max s
+    log_normaliser        ln Σ exp s, so that p_ij = exp(s_ij − log_normaliser)
     row_norm              ‖s − mean s‖₂, the r of `attention.entropy.entropy_bounds`
     first_key             p at the first key of the sample that is not padding; 0 if a window hides it
     previous_key          p at key i − 1; NaN where that key is not visible
@@ -73,7 +74,7 @@ def row_statistics(
         −m |i − j| if not; anything else must broadcast to (batch, head, position, position).
     sink : tensor (head,), optional
         A learned logit that takes part in the softmax as one more outcome without a value. Its mass is
-        in the normaliser and in `entropy`, and `normalised_entropy` divides by ln(visible + 1); the
+        in `log_normaliser` and in `entropy`, and `normalised_entropy` divides by ln(visible + 1); the
         other statistics are of keys alone, so `distance` gives it no tokens.
     chunk
         Query rows a block; by default 128, fewer if head·128·position exceeds 4 M. Changes rounding
@@ -228,7 +229,15 @@ def _stream(
     }
 
 
-_MEASURED = ("entropy", "max_logit", "row_norm", "first_key", "previous_key", "distance")
+_MEASURED = (
+    "entropy",
+    "max_logit",
+    "log_normaliser",
+    "row_norm",
+    "first_key",
+    "previous_key",
+    "distance",
+)
 
 
 def _rows(x: Operands, rule: Rule, rows: int, scratch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -283,6 +292,7 @@ def _block(
     return sums[..., :-3], {
         "entropy": total.log() - energy / total,
         "max_logit": top + mean,
+        "log_normaliser": total.log() + shift + mean,
         "row_norm": norm,
         "first_key": sums[..., -2],
         "previous_key": _previous(p, rows.start, keys.start) / total,

@@ -6,10 +6,10 @@ are computed where the probabilities are made, and no (position, position) matri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.nn import functional as F
@@ -25,6 +25,34 @@ NAME = "phasescope"
 Listener = Callable[[int, dict[str, torch.Tensor]], None]
 
 
+class Inspector(Protocol):
+    """Sees one block's attention before it leaves."""
+
+    def __call__(
+        self,
+        block: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        rule: Mapping[str, Any],
+        statistics: Mapping[str, torch.Tensor],
+    ) -> None:
+        """Take what one block computed.
+
+        Parameters
+        ----------
+        block
+            From 1.
+        query, key, value : (sample, head or kv_head, position, feature)
+            After rotary embedding and query-key norms.
+        rule
+            Keyword arguments of `attention.streaming.row_statistics`: scaling, key_mask, window, softcap,
+            bias, sink.
+        statistics
+            Of that function, (sample, head, position); with `log_normaliser` any p_ij can be had.
+        """
+
+
 @dataclass
 class AttentionTap:
     """What the registered function does while a tap is active.
@@ -35,6 +63,8 @@ class AttentionTap:
         Called with (block, statistics of (sample, head, position)); None computes none.
     key_mask
         (sample, position) bool, True at real tokens; None where no token is padding.
+    inspect
+        Called with what each block computed, or None; its statistics are never a fused kernel's.
     zero_head
         (block, head) whose output is set to zero, or None.
     fused_within
@@ -44,6 +74,7 @@ class AttentionTap:
 
     listener: Listener | None = None
     key_mask: torch.Tensor | None = None
+    inspect: Inspector | None = None
     zero_head: tuple[int, int] | None = None
     fused_within: float | None = None
 
@@ -83,7 +114,7 @@ def _attention(
         "bias": kwargs.get("position_bias"),
         "sink": kwargs.get("s_aux"),
     }
-    if tap.listener is None and _plain(rule):
+    if tap.listener is None and tap.inspect is None and _plain(rule):
         output = F.scaled_dot_product_attention(
             query,
             key,
@@ -93,7 +124,10 @@ def _attention(
             enable_gqa=query.shape[1] != key.shape[1],
         )
     else:
-        output, statistics = _with_statistics(query, key, value, rule, tap.fused_within)
+        within = tap.fused_within if tap.inspect is None else None
+        output, statistics = _with_statistics(query, key, value, rule, within)
+        if tap.inspect is not None:
+            tap.inspect(block, query, key, value, rule, statistics)
         if tap.listener is not None:
             tap.listener(block, statistics)
     if tap.zero_head is not None and tap.zero_head[0] == block:

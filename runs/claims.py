@@ -295,6 +295,7 @@ class Worker:
                 list(collectors.values()),
                 block=spec.capture.block,
                 micro_batch=self._size(name),
+                attention="attention" in spec.capture.products,
                 advance=lambda n: self.report(Event("advance", samples=n)),
             )
         results = {label: collector.finish() for label, collector in collectors.items()}

@@ -24,6 +24,7 @@ def capture_set(
     *,
     block: int,
     micro_batch: int | None = None,
+    attention: bool = False,
     advance: Advance = lambda _: None,
 ) -> None:
     """Show one set to a model once and hand what is seen to the collectors.
@@ -44,6 +45,10 @@ def capture_set(
     micro_batch
         Samples a forward pass, at most `block`; smaller ones keep what summing collectors need in memory
         until the block is whole (layers × block × length × d numbers for moments).
+    attention
+        Compute attention rows even if no collector takes them: the function that gives them rounds its
+        output otherwise than the plain one, and what else is seen shall not depend on which collectors
+        are there.
     advance
         Called with the number of samples done.
 
@@ -54,7 +59,7 @@ def capture_set(
     """
     size = min(micro_batch or block, block)
     relay = _Relay(collectors)
-    attention = relay.attention if relay.wants_attention else None
+    rows = relay.attention if attention or relay.wants_attention else None
     # A second BLAS thread would fight torch's own, which wait for work by spinning.
     with torch.inference_mode(), threadpool_limits(1, user_api="blas"):
         for samples, fold in blocks(inputs.fold, block):
@@ -69,7 +74,7 @@ def capture_set(
                     part.mask if padded else None,
                     layers=relay.layers,
                     hidden=relay.hidden,
-                    attention=attention,
+                    attention=rows,
                 )
                 # Rows of padding may hold anything; real rows must be numbers.
                 if not bool(torch.isfinite(final[part.mask.to(final.device)]).all()):

@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-TOLERANCE = {"entropy": 2e-5, "distance": 2e-4, "max_logit": 2e-5, "row_norm": 5e-5}
+TOLERANCE = {
+    "entropy": 2e-5,
+    "distance": 2e-4,
+    "max_logit": 2e-5,
+    "log_normaliser": 2e-5,
+    "row_norm": 5e-5,
+}
 
 
 def draw(
@@ -74,6 +80,7 @@ def eager(
         "entropy": entropy,
         "normalised_entropy": torch.where(n > 1, entropy / outcomes.log(), torch.nan),
         "max_logit": masked[..., :length].amax(-1),
+        "log_normaliser": masked.logsumexp(-1),
         "row_norm": centred.norm(dim=-1),
         "first_key": (p * (place == torch.as_tensor(first)[..., None, None])).sum(-1)
         if key_mask is not None

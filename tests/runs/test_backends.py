@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 import attention.streaming
 from attention.streaming import row_statistics
 from runs.architectures import ARCHITECTURES, by_convention
+from runs.attention_tap import AttentionTap, attention_as, register
 from runs.backends import BACKENDS, Backend, TorchHooks, backend_of, check_supported
 from runs.errors import InputError
 from runs.loaded import padding_options, wrap
@@ -260,7 +261,7 @@ def test_the_fused_kernel_gives_the_same_but_for_the_maximum(
     ours, fused = (watch(opened(kind, model, within), ids, mask) for within in (None, 1e-4))
     for block, rows in ours.rows.items():
         assert torch.isnan(fused.rows[block]["max_logit"]).all()
-        for statistic in rows.keys() - {"max_logit"}:
+        for statistic in rows.keys() - {"max_logit", "log_normaliser"}:
             torch.testing.assert_close(
                 fused.rows[block][statistic],
                 rows[statistic],
@@ -316,3 +317,34 @@ def test_what_is_no_language_model_is_refused() -> None:
 
     with pytest.raises(InputError, match="NNsight: LlamaModel is not a Hugging Face causal"):
         backend_of(NNsight(tiny("Llama").model))
+
+
+def test_what_a_block_computes_can_be_inspected() -> None:
+    """Any probability follows from q, k and the normaliser, as the model's own patterns have it."""
+    model = tiny("Llama")
+    ids, _ = batch("none")
+    own = eager(model, ids, None)
+    seen = {}
+
+    def inspect(
+        block: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        rule: Mapping[str, Any],
+        statistics: Mapping[str, torch.Tensor],
+    ) -> None:
+        shared = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
+        logits = query @ shared.transpose(-1, -2) * rule["scaling"]
+        seen[block] = (logits - statistics["log_normaliser"][..., None]).exp()
+        assert value.shape == key.shape
+
+    loaded = wrap(copy.deepcopy(model))
+    with (
+        torch.inference_mode(),
+        attention_as(loaded.model, register()),
+        AttentionTap(inspect=inspect),
+    ):
+        loaded.forward(ids)
+    for block, pattern in enumerate(own.attentions, start=1):
+        torch.testing.assert_close(seen[block].tril(), pattern, atol=1e-5, rtol=0)

@@ -23,7 +23,7 @@ from runs.measures import measure
 from runs.products.base import Arrays
 from runs.recipe import load_recipe
 from runs.store import open_store
-from runs.writing import DONE, FAILED, StoreWriter
+from runs.writing import DONE, FAILED, MISSING, StoreWriter
 from tests.runs.conftest import STEPS, save_step, sets_digest
 
 Write = Callable[..., Path]
@@ -257,6 +257,21 @@ def test_a_fused_run_keeps_no_maximum_and_measures_the_rest(write_recipe: Write)
     xr.testing.assert_allclose(kept["mean"], rows["mean"].sel(statistic=kept["statistic"]))
     with pytest.raises(InputError, match="which any set of this store does not have"):
         measure(tree, "max_logit")
+
+
+@pytest.mark.parametrize("product", ["hidden", "moments", "attention", "tokens"])
+def test_a_cell_captured_alone_has_the_bytes_of_one_captured_with_others(
+    write_recipe: Write, product: str
+) -> None:
+    """As after a kill between the cells of one checkpoint."""
+    recipe = load_recipe(write_recipe(steps="steps = [0, 16]"))
+    execute(recipe)
+    before = sets_digest(recipe.store)
+    writer = StoreWriter(recipe.store)
+    for step in (0, 16):
+        writer.set_cell(f"speeches/{product}", f"main/step{step}", status=MISSING)
+    assert execute(recipe).captured == 2
+    assert sets_digest(recipe.store) == before
 
 
 def test_a_lease_of_a_dead_process_is_taken_over(write_recipe: Write) -> None:
