@@ -32,7 +32,7 @@ paper: $(DEV) demo
 	$(BIN)/phasescope run recipes/demo-memorisation.toml
 	$(BIN)/phasescope figures out/demo/memorisation.zarr memorisation
 	$(BIN)/phasescope corpus out/demo/speeches.jsonl --task out/demo/cloze
-	$(BIN)/phasescope run recipes/li2025-downstream-small.toml
+	$(BIN)/phasescope run --workers 2 recipes/li2025-downstream-small.toml
 	$(BIN)/phasescope figures out/downstream/store.zarr downstream eigen_ablation correlations
 	$(BIN)/phasescope demo --seed 1 --out out/demo-1
 	$(BIN)/phasescope figures out/demo/demo.zarr out/demo-1/demo.zarr phases
