@@ -76,14 +76,18 @@ def phase_agreement(
 
 def show_agreement(found: xr.Dataset, console: Console) -> None:
     """Print the boundaries that runs share, and how alike their divisions are."""
-    table = Table("boundary, tokens", "runs", "over runs ±", "own fit ±", *found["run"].values)
+    names = found["run"].values
+    for number, name in enumerate(names, start=1):
+        console.print(f"run {number}: {name}", soft_wrap=True)
+    columns = [f"run {number}" for number in range(1, len(names) + 1)]
+    table = Table("boundary, tokens", "share", "over runs ±", "own fit ±", *columns)
     for row in range(found.sizes["boundary"]):
         one = found.isel(boundary=row)
         own = [_tokens(float(v)) for v in one["member"].values]
         errors = [_decades(float(one[n])) for n in ("training_error", "probe_error")]
         table.add_row(_tokens(float(one["place"])), f"{float(one['share']):.0%}", *errors, *own)
     console.print(table)
-    pairs = found["adjusted_rand"].values[np.triu_indices(found.sizes["run"], 1)]
+    pairs = found["adjusted_rand"].values[np.triu_indices(len(names), 1)]
     console.print(
         f"adjusted Rand index between runs: mean {pairs.mean():.2f}, least {pairs.min():.2f}"
     )
@@ -117,7 +121,7 @@ def _alike(runs: dict[str, xr.Dataset]) -> NDArray[np.float64]:
 
 
 def _tokens(value: float) -> str:
-    return "—" if not np.isfinite(value) else f"{value:,.3g}" if value < 1000 else f"{value:.3g}"
+    return "—" if not np.isfinite(value) else f"{float(f'{value:.3g}'):,.0f}"
 
 
 def _decades(value: float) -> str:

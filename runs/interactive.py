@@ -14,11 +14,11 @@ from runs.backends import backend_of, fused_within
 from runs.errors import InputError
 from runs.inputs import FOLDS, InputSet, assign_folds, set_digest
 from runs.memory import fitting_micro_batch
+from runs.opening import with_groups
 from runs.passes import capture_set
 from runs.points import choose_points
 from runs.products import PRODUCTS
 from runs.products.base import Spec
-from runs.store import with_groups
 from runs.tables import CaptureTable
 from runs.writing import DONE, digest, versions
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 from runs.errors import InputError
 from runs.joining import Member, describe, join
-from runs.store import open_store
+from runs.opening import open_store
 
 _SAME = 1.02  # N/d that differ by less are the same for RankMe
 _HOW = "give names, one a store: open_study(paths, names=[…]), or --name NAME for each"
