@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
+
+from attention.row_bounds import row_bounds
 
 FloatArray = NDArray[np.float64]
 
@@ -27,12 +30,15 @@ class HeadEntropyConvention:
         Divide each row by ln(visible keys) first and leave out rows that see one key.
     source : str
         Where the definition comes from.
+    nan_is_zero : bool
+        A row that is NaN counts as one of 0 nats, instead of spoiling or leaving its head's mean.
     """
 
     name: str
     per_sequence: bool
     normalised: bool
     source: str
+    nan_is_zero: bool = False
 
 
 HEAD_ENTROPY_CONVENTIONS: Mapping[str, HeadEntropyConvention] = MappingProxyType(
@@ -44,6 +50,13 @@ HEAD_ENTROPY_CONVENTIONS: Mapping[str, HeadEntropyConvention] = MappingProxyType
             ),
             HeadEntropyConvention(
                 "jha2025_paper", True, False, "2501.03489 eq. 7: (1/T) Σ_i, row 0 too"
+            ),
+            HeadEntropyConvention(
+                "jha2025_code",
+                False,
+                False,
+                "entropy_regularization.py of 2501.03489: nansum, all rows alike",
+                nan_is_zero=True,
             ),
             HeadEntropyConvention("normalised_visible", False, True, "H_i / ln(visible keys)"),
         )
@@ -67,6 +80,29 @@ def row_entropy(p: ArrayLike, axis: int = -1) -> FloatArray:
         Without `axis`. Costs one float64 copy of p.
     """
     total: FloatArray = entr(np.asarray(p, dtype=np.float64)).sum(axis=axis)
+    return total
+
+
+def row_entropy_with_epsilon(p: ArrayLike, axis: int = -1, *, eps: float = 1e-9) -> FloatArray:
+    """−nansum p ln(p + eps), as the code of arXiv 2501.03489 has it: to compare with, not to use.
+
+    Parameters
+    ----------
+    p : array (…)
+        Probabilities along `axis`.
+    axis
+        The axis of keys.
+    eps
+        Added inside the logarithm.
+
+    Returns
+    -------
+    float64 array
+        Without `axis`; between 0 and n · eps below `row_entropy` for rows of n keys. A row of NaN is 0: a
+        head whose numbers have failed looks like one that attends to a single key.
+    """
+    values = np.asarray(p, dtype=np.float64)
+    total: FloatArray = -np.nansum(values * np.log(values + eps), axis=axis)
     return total
 
 
@@ -105,15 +141,8 @@ def entropy_bounds(row_norm: ArrayLike, n: ArrayLike) -> tuple[FloatArray, Float
             f"n is {np.nanmin(count):g} and row_norm {np.nanmin(r):g} at the least; "
             "give n of 1 or more and norms of 0 or more"
         )
-    many = np.maximum(count, 2.0)
-    others = many - 1
-    g = r * np.sqrt(many / others)
-    b = np.exp(-g)
-    gb = np.minimum(g, 1e4) * b  # b is 0 long before 1e4; inf · 0 would be NaN
-    lower = np.log1p(others * b) + others * gb / (1 + others * b)
-    upper = np.log(others) + np.log1p(b / others) + gb / (others + b)
-    alone = (count < 2) & ~np.isnan(r)
-    return np.where(alone, 0.0, lower), np.where(alone, 0.0, upper)
+    lower, upper = row_bounds(torch.from_numpy(r.copy()), torch.from_numpy(count.copy()))
+    return lower.numpy(), upper.numpy()
 
 
 def head_entropy(
@@ -124,17 +153,20 @@ def head_entropy(
     `zhai2023` averages all valid rows of all samples alike (arXiv 2303.06296 §3). `jha2025_paper`
     averages the T rows of each sample, the first row with its H = 0 among them, then the samples (arXiv
     2501.03489 Eq. 7); with padding T is the sample's own length, so short samples weigh as much
-    as long ones. The two are equal when every sample is full. `normalised_visible` averages
+    as long ones. The two are equal when every sample is full. `jha2025_code` is `zhai2023` with every
+    row that is NaN counted as one of 0 nats; its 1e-9 inside the logarithm takes less than n · 1e-9 from
+    a row of n keys, below a float32 entropy's rounding, and is left out. `normalised_visible` averages
     H / ln(visible keys) over rows that see at least two, where 1 is uniform attention.
 
     Parameters
     ----------
     rows : array (head, sample, position)
-        Row entropies in nats; NaN at padded queries.
+        Row entropies in nats; NaN at padded queries, which count for nothing.
     convention
         A key of `HEAD_ENTROPY_CONVENTIONS`.
     visible : array broadcastable to `rows`, optional
-        Visible keys; needed by `normalised_visible`.
+        Visible keys; needed by `normalised_visible`, and by `jha2025_code`, which tells by a number
+        here that a NaN row is no padding.
 
     Returns
     -------
@@ -153,12 +185,15 @@ def head_entropy(
             f"convention is {convention!r}; give one of {', '.join(HEAD_ENTROPY_CONVENTIONS)}"
         )
     values = np.asarray(rows, dtype=np.float64)
-    if rule.normalised:
+    if rule.normalised or rule.nan_is_zero:
         if visible is None:
             raise ValueError(
                 f"convention {convention!r} needs visible, the visible keys of each row"
             )
         seen = np.broadcast_to(np.asarray(visible, dtype=np.float64), values.shape)
+    if rule.nan_is_zero:
+        values = np.where(np.isnan(values) & (seen > 0), 0.0, values)
+    if rule.normalised:
         values = np.where(seen > 1, values, np.nan) / np.log(np.where(seen > 1, seen, np.e))
     if rule.per_sequence:
         values = _mean(values, axis=-1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from attention.operands import Rule
+from attention.row_bounds import bound_share, norm_with_sink, row_bounds
 
 _FLAG = -1e-3  # an entropy below this is not rounding
 
@@ -18,7 +19,8 @@ def finish(
     Parameters
     ----------
     found : dict of tensors (batch, kv_head, group, position)
-        entropy, max_logit, log_normaliser, row_norm, first_key, previous_key, distance as computed.
+        entropy, max_logit, log_normaliser, top_mass, row_norm, first_key, previous_key, distance as
+        computed; with a sink also sink_gap, its logit less the mean of the row's.
     visible : tensor (batch, position)
         Keys each query sees, at least 1.
     padding : bool tensor (batch, position), optional
@@ -29,7 +31,7 @@ def finish(
     Returns
     -------
     dict of float32 tensors (batch, head, position)
-        With `normalised_entropy` and `visible` added.
+        With `normalised_entropy`, `visible`, `effective_support` and the bounds added.
     """
     entropy = found["entropy"]
     entropy = torch.where(entropy < _FLAG, torch.nan, entropy.clamp(min=0))
@@ -41,9 +43,16 @@ def finish(
     if padding is not None:
         before[..., 1:] &= ~padding[:, None, None, :-1]
     before &= rule.window != 1
-    statistics = found | {
+    norm = torch.where(visible > 1, found["row_norm"], found["row_norm"] * 0)
+    gap = found.get("sink_gap")
+    lower, upper = row_bounds(norm if gap is None else norm_with_sink(norm, gap, visible), outcomes)
+    statistics = {name: value for name, value in found.items() if name != "sink_gap"} | {
         "entropy": entropy,
-        "row_norm": torch.where(visible > 1, found["row_norm"], found["row_norm"] * 0),
+        "effective_support": entropy.exp(),
+        "row_norm": norm,
+        "lower_bound": lower,
+        "upper_bound": upper,
+        "bound_share": bound_share(entropy, lower, upper),
         "normalised_entropy": normalised,
         "previous_key": torch.where(before, found["previous_key"], torch.nan),
         "visible": visible,

@@ -52,7 +52,8 @@ def fused_statistics(
     Returns
     -------
     dict of float32 tensors (batch, head, position)
-        The keys of `row_statistics`. `max_logit` is NaN: fused kernels keep no maximum.
+        The keys of `row_statistics`. `max_logit`, `log_normaliser` and `top_mass` are NaN: fused kernels
+        keep no maximum, and their keys are centred.
 
     Raises
     ------
@@ -241,7 +242,7 @@ def _fused(
                 found[name][some] = value
     if padding is not None:
         output.masked_fill_(padding[:, None, None, :, None], 0)
-    for name in ("max_logit", "log_normaliser"):  # of logits that are not centred
+    for name in ("max_logit", "log_normaliser", "top_mass"):  # of logits that are not centred
         found[name] = torch.full_like(found["entropy"], torch.nan)
     return output.flatten(1, 2), finish(found, visible, padding, rule)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from attention.row_bounds import bound_share, norm_with_sink, row_bounds
+
 
 @torch.no_grad()
 def pattern_statistics(
@@ -62,12 +64,24 @@ def pattern_statistics(
     before = torch.nn.functional.pad(p.diagonal(-1, -2, -1), (1, 0))
     there = torch.nn.functional.pad(seen.diagonal(-1, -2, -1), (1, 0))
     top = torch.where(seen, s, -torch.inf).amax(-1)
+    normaliser = top - p.amax(-1).log()
+    norm = torch.where(seen, s - mean, 0).square().sum(-1).sqrt()
+    whole = norm
+    if sink:
+        slot = (1 - p.sum(-1)).clamp_min(0).log() + normaliser
+        whole = norm_with_sink(norm, slot - mean[..., 0], visible)
+    lower, upper = row_bounds(whole, outcomes)
     found = {
         "entropy": entropy,
+        "effective_support": entropy.exp(),
+        "lower_bound": lower,
+        "upper_bound": upper,
+        "bound_share": bound_share(entropy, lower, upper),
         "normalised_entropy": torch.where(visible > 1, entropy / outcomes.log(), torch.nan),
         "max_logit": top,
-        "log_normaliser": top - p.amax(-1).log(),
-        "row_norm": torch.where(seen, s - mean, 0).square().sum(-1).sqrt(),
+        "log_normaliser": normaliser,
+        "top_mass": p.amax(-1),
+        "row_norm": norm,
         "first_key": p.gather(-1, first[:, None, None, None].expand(*p.shape[:-1], 1))[..., 0],
         "previous_key": torch.where(there, before, torch.nan),
         "distance": p.sum(-1) * place - (p * place).sum(-1),

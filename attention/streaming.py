@@ -46,11 +46,16 @@ def row_statistics(
     normalised_entropy    entropy / ln(visible); NaN where visible is 1
     max_logit             max s
     log_normaliser        ln Σ exp s, so that p_ij = exp(s_ij − log_normaliser)
+    top_mass              max p
+    effective_support     exp(entropy), keys
     row_norm              ‖s − mean s‖₂, the r of `attention.entropy.entropy_bounds`
     first_key             p at the first key of the sample that is not padding; 0 if a window hides it
     previous_key          p at key i − 1; NaN where that key is not visible
     distance              Σ p (i − j), tokens
     visible               number of visible keys
+    lower_bound           least entropy that this row_norm and number of keys allow, nats
+    upper_bound           greatest
+    bound_share           (entropy − lower) / (upper − lower); NaN where they are 1e-3 nats apart or less
     ====================  ======================================================================
 
     Parameters
@@ -74,8 +79,9 @@ def row_statistics(
         −m |i − j| if not; anything else must broadcast to (batch, head, position, position).
     sink : tensor (head,), optional
         A learned logit that takes part in the softmax as one more outcome without a value. Its mass is
-        in `log_normaliser` and in `entropy`, and `normalised_entropy` divides by ln(visible + 1); the
-        other statistics are of keys alone, so `distance` gives it no tokens.
+        in `log_normaliser` and in `entropy`, `normalised_entropy` divides by ln(visible + 1), and the
+        bounds are those of visible + 1 logits; the other statistics are of keys alone, so `distance`
+        gives it no tokens.
     chunk
         Query rows a block; by default 128, fewer if head·128·position exceeds 4 M. Changes rounding
         only.
@@ -233,6 +239,7 @@ _MEASURED = (
     "entropy",
     "max_logit",
     "log_normaliser",
+    "top_mass",
     "row_norm",
     "first_key",
     "previous_key",
@@ -245,7 +252,8 @@ def _rows(x: Operands, rule: Rule, rows: int, scratch: Tensor) -> tuple[Tensor, 
     shape = x.q.shape[:-1]
     length = shape[-1]
     output = x.q.new_empty(*shape, x.values.shape[-1] - 3)
-    found = {name: x.q.new_empty(shape) for name in _MEASURED}
+    names = _MEASURED if rule.sink is None else (*_MEASURED, "sink_gap")
+    found = {name: x.q.new_empty(shape) for name in names}
     for start in range(0, length, rows):
         here = slice(start, min(start + rows, length))
         keys = slice(*rule.keys(here.start, here.stop, length))
@@ -289,10 +297,12 @@ def _block(
         total = total + extra
     sums /= total[..., None]
     place = torch.arange(rows.start, rows.stop, device=s.device)
-    return sums[..., :-3], {
+    more = {} if slot is None else {"sink_gap": slot}
+    return sums[..., :-3], more | {
         "entropy": total.log() - energy / total,
         "max_logit": top + mean,
         "log_normaliser": total.log() + shift + mean,
+        "top_mass": (top - shift).exp() / total,
         "row_norm": norm,
         "first_key": sums[..., -2],
         "previous_key": _previous(p, rows.start, keys.start) / total,

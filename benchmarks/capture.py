@@ -27,6 +27,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from runs.architectures import find_modules, model_shape
 from runs.attention_tap import register
+from runs.backends import TorchHooks
 from runs.inputs import FOLDS, InputSet
 from runs.loaded import LoadedModel
 from runs.passes import blocks, capture_set
@@ -75,7 +76,7 @@ def fresh_collectors(
     loaded: LoadedModel, inputs: InputSet, names: Sequence[str]
 ) -> list[Collector]:
     points = choose_points(inputs, extra_positions=2)
-    spec = Spec(inputs, points, loaded.shape, CaptureTable())
+    spec = Spec(inputs, points, loaded.shape, CaptureTable(), VOCABULARY)
     return [PRODUCTS[name].collector(spec, loaded.unembedding) for name in names]
 
 
@@ -93,7 +94,7 @@ def capture_pass(
 ) -> list[Collector]:
     loaded.model.set_attn_implementation(register())
     collectors = fresh_collectors(loaded, inputs, names)
-    capture_set(loaded, inputs, collectors, block=block)
+    capture_set(TorchHooks(loaded), inputs, collectors, block=block)
     return collectors
 
 

@@ -6,12 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from attention.entropy import entropy_bounds
+
 TOLERANCE = {
     "entropy": 2e-5,
     "distance": 2e-4,
     "max_logit": 2e-5,
     "log_normaliser": 2e-5,
     "row_norm": 5e-5,
+    "effective_support": 2e-3,
+    "lower_bound": 1e-5,
+    "upper_bound": 1e-5,
+    "bound_share": 3e-2,  # 2e-5 nats of an entropy over a distance of 1e-3
 }
 
 
@@ -76,7 +82,19 @@ def eager(
     before = F.pad(p.diagonal(-1, -2, -1), (1, 0))
     has_before = F.pad(seen.diagonal(-1, -2, -1), (1, 0))
     outcomes = n if sink is None else n + 1
+    logits = s.masked_fill(~seen, torch.nan)
+    if sink is not None:
+        logits = torch.cat([logits, slot], -1)
+    apart = torch.nan_to_num(logits - logits.nanmean(-1, keepdim=True)).norm(dim=-1)
+    bounds = entropy_bounds(apart.numpy(), outcomes.clamp(min=1).numpy())
+    lower, upper = map(torch.as_tensor, bounds)
+    gap = upper - lower
     statistics = {
+        "top_mass": p.amax(-1),
+        "effective_support": entropy.exp(),
+        "lower_bound": lower,
+        "upper_bound": upper,
+        "bound_share": torch.where(gap > 1e-3, (entropy - lower) / gap, torch.nan),
         "entropy": entropy,
         "normalised_entropy": torch.where(n > 1, entropy / outcomes.log(), torch.nan),
         "max_logit": masked[..., :length].amax(-1),

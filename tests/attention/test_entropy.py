@@ -14,6 +14,7 @@ from attention.entropy import (
     entropy_bounds,
     head_entropy,
     row_entropy,
+    row_entropy_with_epsilon,
 )
 
 
@@ -36,9 +37,36 @@ def test_an_epsilon_in_the_logarithm_only_takes_away() -> None:
     """0 ≤ H − H_ε ≤ n ε; 1.5987e-3 for 1600 equal keys and ε = 1e-6."""
     n, eps = 1600, 1e-6
     p = np.full(n, 1 / n)
-    bias = row_entropy(p) + (p * np.log(p + eps)).sum()
+    bias = row_entropy(p) - row_entropy_with_epsilon(p, eps=eps)
     assert bias == pytest.approx(1.5987e-3, abs=1e-7)
     assert 0 <= bias <= n * eps
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 400), st.floats(0, 30), st.integers(0, 2**16))
+def test_the_papers_epsilon_is_below_float32_rounding(n: int, size: float, seed: int) -> None:
+    p = softmax(np.random.default_rng(seed).normal(size=n) * size)
+    bias = row_entropy(p) - row_entropy_with_epsilon(p)
+    assert -1e-12 <= bias <= n * 1e-9 + 1e-12
+
+
+def test_a_dead_row_looks_collapsed_under_the_papers_code() -> None:
+    """The trap of nansum: NaN is no entropy of 0."""
+    p = np.full((2, 8), 1 / 8)
+    p[1] = np.nan
+    assert row_entropy_with_epsilon(p).tolist() == pytest.approx([math.log(8), 0.0])
+    assert np.isnan(row_entropy(p)[1])
+    rows = row_entropy(p).reshape(2, 1, 1)
+    found = head_entropy(rows, convention="jha2025_code", visible=8)
+    np.testing.assert_allclose(found, [math.log(8), 0.0])
+    assert np.isnan(head_entropy(rows, convention="jha2025_paper")[1])
+
+
+def test_padded_queries_are_no_rows_of_zero() -> None:
+    """3 rows of 2 nats, one that failed and one of padding: (2 + 2 + 2 + 0) / 4."""
+    rows = np.array([[[2.0, 2.0, 2.0, np.nan, np.nan]]])
+    visible = np.array([1, 2, 3, 4, np.nan])
+    assert head_entropy(rows, convention="jha2025_code", visible=visible) == pytest.approx(1.5)
 
 
 def test_entropy_of_the_mean_is_above_the_mean_entropy() -> None:
@@ -158,8 +186,11 @@ def test_a_head_without_rows_is_nan_and_a_sample_without_rows_is_not_there() -> 
 
 
 def test_unknown_conventions_are_refused_with_the_list() -> None:
-    with pytest.raises(ValueError, match="zhai2023, jha2025_paper, normalised_visible"):
+    with pytest.raises(
+        ValueError, match="zhai2023, jha2025_paper, jha2025_code, normalised_visible"
+    ):
         head_entropy(np.zeros((1, 1, 1)), convention="zhai")
-    with pytest.raises(ValueError, match="needs visible"):
-        head_entropy(np.zeros((1, 1, 1)), convention="normalised_visible")
+    for convention in ("normalised_visible", "jha2025_code"):
+        with pytest.raises(ValueError, match="needs visible"):
+            head_entropy(np.zeros((1, 1, 1)), convention=convention)
     assert all(row.source for row in HEAD_ENTROPY_CONVENTIONS.values())

@@ -22,6 +22,11 @@ NAMES = {
     "previous_key",
     "distance",
     "visible",
+    "top_mass",
+    "effective_support",
+    "lower_bound",
+    "upper_bound",
+    "bound_share",
 }
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},

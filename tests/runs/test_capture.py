@@ -20,6 +20,7 @@ from runs.passes import blocks, capture_set
 from runs.plan import Plan, make_plan
 from runs.products import PRODUCTS
 from runs.products.attention import STATISTICS, position_bins
+from runs.products.base import Batch
 from runs.recipe import load_recipe
 from runs.selfcheck import own_view, self_check
 
@@ -145,6 +146,8 @@ def expected_rows(pattern: np.ndarray) -> dict[str, np.ndarray]:
         "first_key": pattern[:, :, 0],
         "previous_key": previous,
         "distance": (pattern * (i - j)).sum(-1),
+        "top_mass": pattern.max(-1),
+        "effective_support": np.exp(entropy),
     }
 
 
@@ -177,7 +180,57 @@ def test_attention_rows_match_eager_patterns(plan: Plan, loaded: LoadedModel, tr
                 np.testing.assert_allclose(
                     found["m2"][at, block, :, fold][count > 0], spread[count > 0], atol=1e-3
                 )
+        per_sample = np.nanmean(np.stack(rows["entropy"]), axis=-1)
+        for fold in range(FOLDS + 1):
+            chosen = per_sample[(inputs.fold == fold) | (fold == 0)]
+            assert (found["sequence_count"][block, :, fold] == len(chosen)).all()
+            np.testing.assert_allclose(
+                found["sequence_entropy"][block, :, fold], chosen.mean(0), atol=1e-5
+            )
     assert found["nan_count"].sum() == 0
+
+
+def test_samples_weigh_alike_or_by_their_length(plan: Plan, loaded: LoadedModel) -> None:
+    """The two conventions differ, since samples are of different length."""
+    assert len({*plan.specs["speeches"].inputs.length.tolist()}) > 5
+    found = capture(plan, loaded)["attention"]
+    at = STATISTICS.index("entropy")
+    mean, n = found["mean"][at, ..., 0, :], found["count"][at, ..., 0, :]
+    by_length = np.where(n > 0, mean * n, 0).sum(-1) / n.sum(-1)
+    assert (by_length - found["sequence_entropy"][..., 0] > 0.01).all()
+
+
+def test_captured_bounds_hold_on_the_mean(plan: Plan, loaded: LoadedModel) -> None:
+    """A mean of entropies lies between the means of their bounds; meeting bounds have no share."""
+    found = capture(plan, loaded)["attention"]
+    lower, entropy, upper = (
+        found["mean"][STATISTICS.index(n)] for n in ("lower_bound", "entropy", "upper_bound")
+    )
+    there = found["count"][0] > 0
+    assert (lower <= entropy + 1e-5)[there].all()
+    assert (entropy <= upper + 1e-5)[there].all()
+    count = found["count"][STATISTICS.index("bound_share")]
+    assert (count[..., :2] == 0).all()
+    assert 0 < count.sum() < found["count"][0].sum()
+
+
+def test_rows_that_failed_are_counted_and_not_averaged(plan: Plan, loaded: LoadedModel) -> None:
+    spec = plan.specs["speeches"]
+    collector = PRODUCTS["attention"].collector(spec, loaded.unembedding)
+    samples, fold = next(iter(blocks(spec.inputs.fold, 4)))
+    mask = torch.ones(len(samples), 5, dtype=torch.bool)
+    rows = {name: torch.ones(len(samples), 4, 5) for name in (*STATISTICS, "visible")}
+    rows["visible"] += torch.arange(5)
+    for name in STATISTICS:
+        rows[name][0, 2, 3] = torch.nan  # one row of sample 0 and head 2
+    batch = Batch(samples, fold, torch.zeros(len(samples), 5, dtype=torch.long), mask)
+    for block in (1, 2, 3):
+        collector.attention(block, rows, batch)
+    found = collector.finish()
+    assert (found["nan_count"][:, :, 2, fold, 3] == 1).all()
+    assert found["nan_count"].sum() == 2 * 3 * len(STATISTICS)  # in its fold, and in all
+    assert np.isnan(found["sequence_entropy"][:, 2, [0, fold]]).all()
+    assert (found["sequence_entropy"][:, [0, 1, 3], fold] == 1).all()
 
 
 def test_logit_statistics_match_a_recomputation(plan: Plan, loaded: LoadedModel) -> None:
