@@ -9,6 +9,7 @@ from __future__ import annotations
 from runs.rows import (
     answers,
     attention,
+    attention_bands,
     bands,
     dimension,
     dispersion,
@@ -32,6 +33,7 @@ _FAMILIES = (
     dispersion,
     dimension,
     attention,
+    attention_bands,
     tokens,
     answers,
     similarity,

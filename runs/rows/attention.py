@@ -16,14 +16,18 @@ from runs.rows.points import FOLDS
 Floats = NDArray[np.float64]
 
 
-def _row_mean(mean: Floats, count: NDArray[Any], nan_count: NDArray[Any]) -> tuple[Any, ...]:
-    """Mean over position bins of every fold (fold, position_bin), NaN if any row was NaN."""
+def fold_means(mean: Floats, count: NDArray[Any], nan_count: NDArray[Any]) -> Floats:
+    """Mean over position bins, the last axis, of every fold; NaN if any row was NaN."""
     total = count.sum(axis=-1)
     summed = np.where(count > 0, mean, 0.0) * count
     with np.errstate(invalid="ignore", divide="ignore"):
-        values = summed.sum(axis=-1) / total
-    values = np.where(nan_count.sum(axis=-1) > 0, np.nan, values)
-    return tuple(intervals.fold_interval(values))
+        values: Floats = summed.sum(axis=-1) / total
+    return np.where(nan_count.sum(axis=-1) > 0, np.nan, values)
+
+
+def _row_mean(mean: Floats, count: NDArray[Any], nan_count: NDArray[Any]) -> tuple[Any, ...]:
+    """Mean over position bins of every fold (fold, position_bin), with its interval."""
+    return tuple(intervals.fold_interval(fold_means(mean, count, nan_count)))
 
 
 def _row_mean_nan_is_zero(
