@@ -194,7 +194,7 @@ def head_entropy(
     if rule.nan_is_zero:
         values = np.where(np.isnan(values) & (seen > 0), 0.0, values)
     if rule.normalised:
-        values = np.where(seen > 1, values, np.nan) / np.log(np.where(seen > 1, seen, np.e))
+        values = np.where(seen > 1, values, np.nan) / np.log(np.where(seen > 1, seen, 2.0))
     if rule.per_sequence:
         values = _mean(values, axis=-1)
         return _mean(values, axis=-1)

@@ -137,6 +137,14 @@ class EigenTable(Table):
     tasks: bool = False
 
 
+class QkNormsTable(Table):
+    """`[capture.qk_norms]`: which norms of attention weights, at which offsets, over how many samples."""
+
+    circuits: Annotated[tuple[Literal["qk", "ov"], ...], Field(min_length=1)] = ("qk", "ov")
+    offsets: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2, 4, 8, 16)
+    samples: Annotated[Whole, Field(ge=0)] = 4
+
+
 class CaptureTable(Table):
     """`[capture]`: what is written down of each checkpoint, and in which arithmetic."""
 
@@ -159,3 +167,4 @@ class CaptureTable(Table):
     ngrams: NgramsTable = NgramsTable()
     lm_eval: TasksTable = TasksTable()
     eigen_ablation: EigenTable = EigenTable()
+    qk_norms: QkNormsTable = QkNormsTable()

@@ -1,6 +1,6 @@
 """Visits: things done to a checkpoint while its weights are loaded, one a file."""
 
-from runs.visits import eigen_ablation, head_ablation, lm_eval, ngrams, pass_at_k
+from runs.visits import eigen_ablation, head_ablation, lm_eval, ngrams, pass_at_k, qk_norms
 from runs.visits.base import VisitFunction, VisitRow
 
 # One visit a line: a new one is a file with its `ROW`, and its name here.
@@ -10,6 +10,7 @@ _MODULES = (
     ngrams,
     lm_eval,
     eigen_ablation,
+    qk_norms,
 )
 
 VISITS: dict[str, VisitRow] = {module.ROW.name: module.ROW for module in _MODULES}

@@ -21,6 +21,7 @@ from runs.recipe import load_recipe
 ELSEWHERE = {
     *("answer", "pass_at_k", "fisher", "contexts", "ngrams", "infinigram", "lm_eval"),
     "eigen_ablation",
+    "qk_norms",
 }
 NEED_GROUPS = {
     ("lidar", "thilak2023"), ("lidar", "skean2025"), ("dime", "skean2025"), ("infonce", "loss"),
