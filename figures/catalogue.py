@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 
 from figures import (
     alignment,
+    attention_bands,
     bands,
+    bound_diagram,
     correlations,
     datasets,
     dispersion,
@@ -44,6 +46,8 @@ _MODULES = (
     profile,
     spectra,
     heads,
+    attention_bands,
+    bound_diagram,
     ledger,
     alignment,
     segmentation,
