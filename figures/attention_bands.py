@@ -98,7 +98,7 @@ def _layout(
     tall = inner + above + below
     figure = Figure(figsize=(WIDTH, tall))
     grid = GridSpec(
-        len(heights), 1, figure, height_ratios=heights, left=0.6 / WIDTH, right=1 - 0.12 / WIDTH,
+        len(heights), 1, figure, height_ratios=heights, left=0.75 / WIDTH, right=1 - 0.12 / WIDTH,
         bottom=below / tall, top=1 - above / tall, hspace=gap / float(np.mean(heights)),
     )  # fmt: skip
     panels = [figure.add_subplot(grid[row]) for row in range(len(parts))]

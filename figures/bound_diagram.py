@@ -79,8 +79,12 @@ def draw_bound_diagram(
             panel.set_title(names[index])
             _scales(panel, limits, first=index == 0)
         _block_bar(figure, axes[-1], whole["block"].values, theme)
+        place = axes[0].get_position()
+        figure.text(
+            (place.x0 + axes[-1].get_position().x1) / 2, place.y0 - 0.4 / figure.get_figheight(),
+            "mean norm of a row's logits about their mean", ha="center", fontsize=9,
+        )  # fmt: skip
         if len(parts) > 1:
-            place = axes[0].get_position()
             figure.text(
                 place.x0, place.y1 + 0.27 / figure.get_figheight(),
                 shared.shortened(line, WIDTH - 1.45, size=9.5), fontsize=9.5, weight="bold",
@@ -171,7 +175,6 @@ def _scales(axes: Axes, limits: tuple[float, float, float], *, first: bool) -> N
         axes.set_xlim(-0.05 * high, max(1.05 * high, 1e-6))
         axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_ylim(0, 1.06 * top)
-    axes.set_xlabel("norm of a row's logits")
     axes.tick_params(labelleft=first)
     if first:
         axes.set_ylabel("attention entropy [nats]")

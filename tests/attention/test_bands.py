@@ -45,6 +45,19 @@ def test_no_causal_head_is_above_uniform(printed: np.ndarray) -> None:
     assert reference_entropy(printed, [128], reference="log_length") == pytest.approx(math.log(128))
 
 
+@pytest.mark.parametrize(
+    ("length", "mean"),
+    [
+        (64, 3.205753), (128, 3.8782), (256, 4.5596), (512, 5.2462), (1024, 5.9358), (2048, 6.6269),
+        (4096, 7.3190),
+    ],
+)  # fmt: skip
+def test_uniform_causal_heads(length: int, mean: float) -> None:
+    found = reference_entropy([0.0], [length] * 3, reference="causal_uniform")
+    assert found == pytest.approx(mean, abs=5e-5)
+    assert found == pytest.approx(np.log(np.arange(1, length + 1)).mean())
+
+
 def test_uniform_attention_of_samples_of_different_length() -> None:
     lengths = [3, 1, 7]
     rows = np.concatenate([np.log(np.arange(1, n + 1)) for n in lengths])

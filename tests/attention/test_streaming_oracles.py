@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -109,6 +110,63 @@ def test_entropy_stays_between_its_bounds(length: int, size: float, seed: int) -
     assert (h >= -collision.log() - 3e-5).all()
     assert (-collision.log() >= -top.log() - 1e-12).all()
     assert (h <= fano + (1 - top) * (n - 1).clamp(min=1).log() + 3e-5).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 30), st.floats(0.0, 12.0), st.integers(0, 2**16),
+    st.sampled_from(["window", "softcap", "bias", "sink", "padding", "not causal"]),
+)  # fmt: skip
+def test_captured_bounds_hold_whatever_the_rule(
+    length: int, size: float, seed: int, what: str
+) -> None:
+    """Every kind of attention that has rows; with a sink its logit is one of the row's."""
+    q, k, _ = draw(2, 2, length, 6, seed=seed, size=size)
+    mask = torch.arange(length) >= torch.tensor([[0], [length // 3]])
+    options: dict[str, dict[str, Any]] = {
+        "window": {"window": 1 + seed % 7},
+        "softcap": {"softcap": 3.0},
+        "bias": {"bias": torch.tensor([0.1, 2.0])},
+        "sink": {"sink": torch.tensor([seed % 11 - 5.0, 30.0])},
+        "padding": {"key_mask": mask},
+        "not causal": {"causal": False},
+    }
+    found = row_statistics(q, k, scaling=0.4, **options[what])
+    real = found["entropy"].isfinite()
+    lower, h, upper = (found[n][real] for n in ("lower_bound", "entropy", "upper_bound"))
+    assert (lower - 5e-5 <= h).all()
+    assert (h <= upper + 5e-5).all()
+    share = found["bound_share"][real]
+    wide = upper - lower > 1e-3
+    torch.testing.assert_close(share[wide], ((h - lower) / (upper - lower))[wide])
+    assert share[~wide].isnan().all()
+
+
+def test_one_logit_apart_is_at_either_end() -> None:
+    """Two-level rows are the extreme ones: the one key above the rest at 0, below it at 1."""
+    k = torch.zeros(1, 1, 12, 1)
+    k[0, 0, 0] = 4.0
+    q = torch.tensor([1.0, -1.0]).view(1, 2, 1, 1).expand(1, 2, 12, 1)
+    found = row_statistics(q, k, scaling=1.0)
+    share = found["bound_share"][0]
+    assert share[:, :2].isnan().all()  # one key, and two whose bounds meet
+    torch.testing.assert_close(share[0, 2:], torch.zeros(10), atol=1e-5, rtol=0)
+    torch.testing.assert_close(share[1, 2:], torch.ones(10), atol=1e-5, rtol=0)
+    n = torch.arange(1, 13).double()
+    top = math.exp(4.0) / (math.exp(4.0) + n - 1)
+    torch.testing.assert_close(found["top_mass"][0, 0].double(), top, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("m", "delta"), [(1, 3.0), (5, 12.0)])
+def test_effective_support_of_equal_keys(m: int, delta: float) -> None:
+    """As many keys as share the mass: all of them when equal, m when m are far above."""
+    k = torch.zeros(1, 1, 40, 1)
+    equal = row_statistics(torch.ones(1, 1, 40, 1), k, scaling=1.0)
+    torch.testing.assert_close(equal["effective_support"][0, 0], torch.arange(1, 41).float())
+    k[0, 0, :m] = 10 * delta
+    found = row_statistics(torch.ones(1, 1, 40, 1), k, scaling=1.0)
+    assert found["effective_support"][0, 0, -1].item() == pytest.approx(m, rel=1e-5)
+    assert found["top_mass"][0, 0, -1].item() == pytest.approx(1 / m, rel=1e-5)
 
 
 def test_entropy_falls_with_inverse_temperature() -> None:

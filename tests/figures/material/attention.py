@@ -27,7 +27,7 @@ def measures(runs: dict[str, np.ndarray], layers: list[str]) -> dict[str, xr.Dat
     spread = np.linspace(0.5, 2, count * count).reshape(count, count)
     norm = (0.5 + 12 * late[:, :, None]) * spread
     top = np.full(norm.shape, 3.86)
-    low = 3.86 * np.exp(-0.08 * norm)
+    low = 3.86 * np.exp(-0.4 * norm)
     dims = ("checkpoint", "block", "head")
     found = {"band_share/observed_max": bands}
     for name, convention, value, unit in (
