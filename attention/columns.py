@@ -1,7 +1,7 @@
 """Single attention probabilities and their column sums, from q, k and each row's normaliser.
 
-A second pass after `attention.streaming`: with ln Σ exp s of a row known, any p_ij = exp(s_ij − ln Σ exp s)
-can be had alone, so what keys receive is summed without a (position, position) matrix.
+A second pass after `attention.streaming`: with ln Σ exp s of a row known, p_ij = exp(s_ij − ln Σ exp s) can
+be had for any few entries, so what keys receive is summed without a (position, position) matrix.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def row_probabilities(
     places = torch.arange(q.shape[2], device=q.device)
     asked, given = places[rows], places if keys is None else places[keys]
     groups = q.shape[1] // k.shape[1]
-    queries = q[:, :, rows].to(dtype).unflatten(1, (-1, groups)) * scaling
+    wanted = q[:, :, rows].to(dtype) * scaling
+    queries = wanted.view(len(q), k.shape[1], groups, *wanted.shape[2:])
     chosen = k[:, :, given].to(dtype)
     s = (queries @ chosen[:, :, None].transpose(-1, -2)).flatten(1, 2)
     if softcap is not None:

@@ -18,8 +18,10 @@ from runs.rows import (
     ledger,
     memorisation,
     predictive,
+    reach,
     samples,
     similarity,
+    sinks,
     spectra,
     tokens,
     trajectory,
@@ -46,6 +48,8 @@ _FAMILIES = (
     memorisation,
     downstream,
     samples,
+    sinks,
+    reach,
 )
 
 MEASURES: dict[tuple[str, str], Row] = {

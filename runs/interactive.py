@@ -32,6 +32,7 @@ _OPEN = (
     "fisher",
     "contexts",
     "trajectory",
+    "massive",
 )
 
 

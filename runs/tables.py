@@ -14,7 +14,7 @@ PackageName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Whole = Annotated[int, Field(strict=True)]
 Seed = Annotated[Whole, Field(ge=0)]
 ProductName = Literal[
-    "hidden", "moments", "attention", "tokens", "fisher", "contexts", "trajectory"
+    "hidden", "moments", "attention", "tokens", "fisher", "contexts", "trajectory", "massive"
 ]
 
 
@@ -67,6 +67,41 @@ class AblationTable(Table):
     """`[capture.head_ablation]`: how many samples the ablation visit reads."""
 
     samples: Annotated[Whole, Field(ge=1)] = 64
+
+
+class MassiveTable(Table):
+    """`[capture.massive]`: how many samples are searched for massive activations."""
+
+    samples: Annotated[Whole, Field(ge=2)] = 64
+
+
+class SinksTable(Table):
+    """`[capture.sinks]`: how many samples are searched for sinks, their window, how many first keys."""
+
+    samples: Annotated[Whole, Field(ge=2)] = 100
+    window: Annotated[Whole, Field(ge=2)] = 64
+    keys: Annotated[Whole, Field(ge=1, le=16)] = 4
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SinksTable:
+        if self.keys > self.window:
+            raise ValueError(f"keys {self.keys} are more than the window of {self.window}")
+        return self
+
+
+class ScaledTable(Table):
+    """`[capture.entropy_scaled]`: c of the logits' scale, blocks left out, RoPE base."""
+
+    samples: Annotated[Whole, Field(ge=2)] = 16
+    context: Annotated[Whole, Field(ge=2)] | None = None
+    exempt: Annotated[Whole, Field(ge=0)] = 2
+    base: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = None
+
+
+class LastRowTable(Table):
+    """`[capture.last_row]`: over how many samples last rows are averaged."""
+
+    samples: Annotated[Whole, Field(ge=1)] = 128
 
 
 class PassAtKTable(Table):
@@ -163,6 +198,10 @@ class CaptureTable(Table):
     contexts: ContextsTable = ContextsTable()
     trajectory: TrajectoryTable = TrajectoryTable()
     head_ablation: AblationTable = AblationTable()
+    massive: MassiveTable = MassiveTable()
+    sinks: SinksTable = SinksTable()
+    entropy_scaled: ScaledTable = ScaledTable()
+    last_row: LastRowTable = LastRowTable()
     pass_at_k: PassAtKTable = PassAtKTable()
     ngrams: NgramsTable = NgramsTable()
     lm_eval: TasksTable = TasksTable()

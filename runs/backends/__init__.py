@@ -56,7 +56,9 @@ def _lens(loaded: LoadedModel, fused_within: float | None) -> Backend:
     return LensBridge(loaded)
 
 
-_STATES = dict.fromkeys(("hidden", "moments", "tokens", "fisher", "contexts", "trajectory"), "yes")
+_STATES = dict.fromkeys(
+    ("hidden", "moments", "tokens", "fisher", "contexts", "trajectory", "massive"), "yes"
+)
 
 BACKENDS: dict[str, BackendRow] = {
     row.name: row

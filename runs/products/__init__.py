@@ -5,6 +5,7 @@ from runs.products.base import ArraySpec, Batch, Collector, Product, Spec
 from runs.products.contexts import Contexts
 from runs.products.fisher import Fisher
 from runs.products.hidden import Hidden
+from runs.products.massive import Massive
 from runs.products.moments import MomentsProduct
 from runs.products.tokens import Tokens
 from runs.products.trajectory import Trajectory
@@ -19,6 +20,7 @@ PRODUCTS: dict[str, Product] = {
         Fisher(),
         Contexts(),
         Trajectory(),
+        Massive(),
     )
 }
 

@@ -1,6 +1,16 @@
 """Visits: things done to a checkpoint while its weights are loaded, one a file."""
 
-from runs.visits import eigen_ablation, head_ablation, lm_eval, ngrams, pass_at_k, qk_norms
+from runs.visits import (
+    eigen_ablation,
+    entropy_scaled,
+    head_ablation,
+    last_row,
+    lm_eval,
+    ngrams,
+    pass_at_k,
+    qk_norms,
+    sinks,
+)
 from runs.visits.base import VisitFunction, VisitRow
 
 # One visit a line: a new one is a file with its `ROW`, and its name here.
@@ -11,6 +21,9 @@ _MODULES = (
     lm_eval,
     eigen_ablation,
     qk_norms,
+    sinks,
+    entropy_scaled,
+    last_row,
 )
 
 VISITS: dict[str, VisitRow] = {module.ROW.name: module.ROW for module in _MODULES}

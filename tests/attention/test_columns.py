@@ -141,7 +141,9 @@ def test_zero_queries_attend_uniformly() -> None:
     q, k = torch.zeros(1, 2, 64, 8), torch.randn(1, 2, 64, 8)
     lse = row_statistics(q, k, scaling=0.3)["log_normaliser"]
     alpha = key_importance(column_sums(q, k, lse, scaling=0.3), 64)
-    np.testing.assert_allclose(alpha, np.broadcast_to(uniform_importance(64), (1, 2, 64)), atol=1e-6)
+    np.testing.assert_allclose(
+        alpha, np.broadcast_to(uniform_importance(64), (1, 2, 64)), atol=1e-6
+    )
     assert alpha[0, 0, 0] == pytest.approx(0.074123, abs=1e-6)
     assert alpha[0, 0, -1] == pytest.approx(1 / 64)
     assert (is_sink(alpha) == 0).all()
