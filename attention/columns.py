@@ -1,7 +1,7 @@
 """Single attention probabilities and their column sums, from q, k and each row's normaliser.
 
-A second pass after `attention.streaming`: with ln Σ exp s of a row known, p_ij = exp(s_ij − ln Σ exp s) can
-be had for any few entries, so what keys receive is summed without a (position, position) matrix.
+A second pass after `attention.streaming`: with ln Σ exp s of a row known, p_ij = exp(s_ij − ln Σ exp s)
+can be had for any few entries, so what keys receive is summed without a (position, position) matrix.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ def rope_base(model: Any, base: float) -> Iterator[None]:
     try:
         table["rope_theta"] = float(base)
         for module in modules:
-            fresh, _ = module.compute_default_rope_parameters(module.config, module.inv_freq.device)
-            module.inv_freq = fresh.to(module.inv_freq.dtype)
+            fresh, _ = module.compute_default_rope_parameters(module.config)
+            module.inv_freq = fresh.to(module.inv_freq)
         yield
     finally:
         table["rope_theta"] = own
@@ -74,5 +74,5 @@ def _plain(module: nn.Module, table: dict[str, Any]) -> bool:
     if not isinstance(kept, torch.Tensor) or getattr(config, "rope_parameters", None) is not table:
         return False
     compute: Any = module.compute_default_rope_parameters
-    fresh, _ = compute(config, kept.device)
-    return bool(torch.allclose(fresh.float(), kept.float(), rtol=1e-3))
+    fresh, _ = compute(config)
+    return bool(torch.allclose(fresh.to(kept), kept, rtol=1e-3))

@@ -139,7 +139,7 @@ ROWS: list[Row] = [
         (*_reads(("fold", "position_bin")), *_EDGES),
         _all_rows,
         unit="1",
-        source="least-squares slope of row entropy against ln(position + 1), from rows that see two keys; "
+        source="least-squares slope of row entropy against ln(position + 1), of rows that see two keys; "
         "1 is uniform attention, 0 a fixed reach",
         interval=FOLDS,
         outputs=(*ESTIMATE, "intercept"),
