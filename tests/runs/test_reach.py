@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,7 +59,18 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, series_folder: Path) -> Path:
+def turned(tmp_path_factory: pytest.TempPathFactory, series_folder: Path) -> Path:
+    """The series with every feature rotated: its one frequency, base⁰, would not know the base."""
+    folder = Path(shutil.copytree(series_folder, tmp_path_factory.mktemp("turned") / "series"))
+    for path in folder.glob("step*/config.json"):
+        config = json.loads(path.read_text())
+        config["rope_parameters"]["partial_rotary_factor"] = 1.0
+        path.write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, turned: Path) -> Path:
     from tests.runs.conftest import recipe_text, speeches
 
     folder = tmp_path_factory.mktemp("reach")
@@ -69,7 +82,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, series_folder: Path) -> Path
     (folder / "speeches.jsonl").write_text("\n".join(lines))
     recipe = folder / "recipe.toml"
     recipe.write_text(
-        recipe_text(series_folder, capture=CAPTURE, measures="names = []", steps="steps = [1, 16]")
+        recipe_text(turned, capture=CAPTURE, measures="names = []", steps="steps = [1, 16]")
     )
     outcome = execute(load_recipe(recipe))
     assert outcome.failed == {}
@@ -82,10 +95,10 @@ def tree(store: Path) -> xr.DataTree:
 
 
 @pytest.fixture(scope="module")
-def own(tree: xr.DataTree, series_folder: Path) -> SimpleNamespace:
+def own(tree: xr.DataTree, turned: Path) -> SimpleNamespace:
     """Patterns of step 16 for every sample alone, by the model's own eager attention."""
     inputs = tree["sets/speeches/inputs"]
-    model = load_model(series_folder / "step16").model
+    model = load_model(turned / "step16").model
     model.set_attn_implementation("eager")
     patterns = []
     for row, real in zip(inputs["tokens"].values, inputs["length"].values, strict=True):
@@ -157,12 +170,10 @@ def test_sink_measures_follow_from_the_importance(tree: xr.DataTree) -> None:
     assert found.sel(key_class="separator").isnull().all()  # no such key in this text
 
 
-def test_head_norms_are_those_of_pattern_times_value(
-    tree: xr.DataTree, series_folder: Path
-) -> None:
+def test_head_norms_are_those_of_pattern_times_value(tree: xr.DataTree, turned: Path) -> None:
     """The input of the output projection is the heads' outputs side by side."""
     inputs, visit = tree["sets/speeches/inputs"], last(tree, "sinks")
-    model = load_model(series_folder / "step16").model
+    model = load_model(turned / "step16").model
     sample = int(np.flatnonzero(inputs["length"].values >= 12)[3])
     real = int(inputs["length"][sample])
     ids = torch.as_tensor(inputs["tokens"].values[sample : sample + 1, :real], dtype=torch.long)
@@ -284,7 +295,7 @@ def test_the_codes_entropy_is_that_of_the_mean_last_row(
 
 
 def test_conditions_are_as_if_the_model_had_been_built_so(
-    tree: xr.DataTree, own: SimpleNamespace, series_folder: Path
+    tree: xr.DataTree, own: SimpleNamespace, turned: Path
 ) -> None:
     """Patterns recomputed from the model's q and k, with logits × t; and a model with another base."""
     visit = last(tree, "entropy_scaled")
@@ -310,11 +321,11 @@ def test_conditions_are_as_if_the_model_had_been_built_so(
     p = torch.as_tensor(np.where(np.isfinite(scaled), scaled, -np.inf)).softmax(-1).numpy()
     found = visit["entropy"].isel(scaled_sample=0).sel(condition="scaled", block=2)
     np.testing.assert_allclose(found[:, : own.length[0]], entr(p).sum(-1), atol=1e-4)
-    other = load_with_base(series_folder / "step16", 500.0)
+    other = load_with_base(turned / "step16", 500.0)
     with torch.inference_mode():
         out = other(ids, output_attentions=True, use_cache=False)
     # Rows of the unembedding beyond the tokenizer's are padding and take no part.
-    logits = out.logits[0, :-1, : len(load_tokenizer(series_folder))]
+    logits = out.logits[0, :-1, : len(load_tokenizer(turned))]
     loss = float(torch.nn.functional.cross_entropy(logits, ids[0, 1:]))
     wanted = np.stack([entr(a[0].double().numpy()).sum(-1) for a in out.attentions])
     found = visit["entropy"].isel(scaled_sample=0).sel(condition="base")
