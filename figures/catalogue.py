@@ -14,6 +14,7 @@ from figures import (
     attention_bands,
     bands,
     bound_diagram,
+    context,
     correlations,
     datasets,
     dispersion,
@@ -22,6 +23,7 @@ from figures import (
     heads,
     layers,
     ledger,
+    massive,
     memorisation,
     phases,
     post_training,
@@ -29,6 +31,7 @@ from figures import (
     profile,
     samples,
     segmentation,
+    sinks,
     spectra,
     toy,
     toy_controls,
@@ -65,6 +68,9 @@ _MODULES = (
     datasets,
     bands,
     dispersion,
+    sinks,
+    massive,
+    context,
 )
 
 FIGURES: dict[str, FigureRow] = {module.ROW.name: module.ROW for module in _MODULES}

@@ -88,10 +88,13 @@ def _doubling(
     return (*estimate, lengths[last] - lengths[half])
 
 
-def _scaled_by_position(entropy: Floats, group: Ints) -> tuple[Floats, ...]:
-    """Mean over heads, then over samples, of every bin (head, sample, bin)."""
+def _scaled_by_position(
+    entropy: Floats, start: Ints, end: Ints, rows: Ints, group: Ints
+) -> tuple[Floats, ...]:
+    """Mean over heads, then over the samples that reach it, of every bin (head, sample, bin)."""
     means = entropy.mean(axis=0)
-    return tuple(np.array([_mean(column, group) for column in means.T]).T)
+    found = [_mean(m[n > 0], group[n > 0]) for m, n in zip(means.T, rows.T, strict=True)]
+    return (*np.array(found).T, log_visible(start, end))
 
 
 def _scaled_slope(
@@ -103,12 +106,17 @@ def _scaled_slope(
 
 def _mean(values: Floats, group: Ints) -> tuple[float, ...]:
     """Mean over samples (sample,); one NaN is a NaN."""
-    if np.isnan(values).any():
+    if np.isnan(values).any() or not len(values):
         return (float("nan"),) * 4
     return tuple(clustered_mean(values[:, None], group))
 
 
 _SCALED_GROUP = Read("entropy_scaled/scaled_group", ("scaled_sample",))
+_SCALED_BINS = (
+    Read("entropy_scaled/position_bin", ("position_bin",)),
+    Read("entropy_scaled/position_end", ("position_bin",)),
+    Read("entropy_scaled/rows", ("scaled_sample", "position_bin")),
+)
 
 ROWS: list[Row] = [
     Reduce(
@@ -170,12 +178,14 @@ ROWS: list[Row] = [
         "zhang2024_paper",
         (
             Read("entropy_scaled/entropy", ("head", "scaled_sample", "position_bin")),
+            *_SCALED_BINS,
             _SCALED_GROUP,
         ),
         _scaled_by_position,
         unit="nats",
         source=f"as entropy_by_position, with logits × max(log_c n, 1) and another RoPE base; {_ZHANG}",
         interval=CLUSTERS,
+        outputs=(*ESTIMATE, "log_visible"),
         core=("position_bin",),
     ),
     Reduce(
@@ -183,9 +193,7 @@ ROWS: list[Row] = [
         "all_rows",
         (
             Read("entropy_scaled/entropy", ("scaled_sample", "position_bin")),
-            Read("entropy_scaled/position_bin", ("position_bin",)),
-            Read("entropy_scaled/position_end", ("position_bin",)),
-            Read("entropy_scaled/rows", ("scaled_sample", "position_bin")),
+            *_SCALED_BINS,
             _SCALED_GROUP,
         ),
         _scaled_slope,

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attention.sinks import THRESHOLD, is_sink, relative_output_norm
+from attention.sinks import THRESHOLD, is_sink, relative_output_norm, uniform_importance
 from geometry.massive import ABSOLUTE, RATIO, is_massive
 from probes.means import clustered_mean
-from runs.rows.base import Read, Reduce, Row
+from runs.rows.base import ESTIMATE, Read, Reduce, Row
 from runs.rows.points import CLUSTERS
 
 Floats = NDArray[np.float64]
@@ -52,6 +52,14 @@ def _model_rate(importance: Floats, group: NDArray[Any]) -> tuple[float, ...]:
 
 def _rate_by_key(importance: Floats, group: NDArray[Any]) -> tuple[Floats, ...]:
     return _columns(is_sink(importance), group)
+
+
+def _mass_by_key(
+    importance: Floats, length: NDArray[Any], group: NDArray[Any]
+) -> tuple[Floats, ...]:
+    """Means over samples of every key (sample, key), and what uniform attention gives it."""
+    uniform = uniform_importance(int(length[0]))[: importance.shape[1]]
+    return (*_columns(importance, group), uniform)
 
 
 def _over_uniform(mass: Floats, uniform: Floats, group: NDArray[Any]) -> tuple[Floats, ...]:
@@ -179,11 +187,16 @@ ROWS: list[Row] = [
     Reduce(
         "sink_mass",
         "by_key",
-        (Read("sinks/window_importance", ("sink_sample", "key")), _GROUP),
-        _columns,
+        (
+            Read("sinks/window_importance", ("sink_sample", "key")),
+            Read("sinks/window_length", ("sink_sample",)),
+            _GROUP,
+        ),
+        _mass_by_key,
         unit="1",
         source="α_k = 1/(T − k + 1) Σ_{i ≥ k} A_ik of the first keys, 2410.10781 §3",
         interval=CLUSTERS,
+        outputs=(*ESTIMATE, "uniform"),
         core=("key",),
     ),
     Reduce(
