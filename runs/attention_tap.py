@@ -67,6 +67,8 @@ class AttentionTap:
         Called with what each block computed, or None; its statistics are never a fused kernel's.
     zero_head
         (block, head) whose output is set to zero, or None.
+    zero_heads
+        More of them, silenced together.
     fused_within
         Error in nats up to which statistics come from a fused kernel, without `max_logit`; None for
         the streaming kernel always.
@@ -76,6 +78,7 @@ class AttentionTap:
     key_mask: torch.Tensor | None = None
     inspect: Inspector | None = None
     zero_head: tuple[int, int] | None = None
+    zero_heads: frozenset[tuple[int, int]] = frozenset()
     fused_within: float | None = None
 
     _active: Any = None
@@ -130,9 +133,11 @@ def _attention(
             tap.inspect(block, query, key, value, rule, statistics)
         if tap.listener is not None:
             tap.listener(block, statistics)
-    if tap.zero_head is not None and tap.zero_head[0] == block:
+    silenced = {*tap.zero_heads, *([] if tap.zero_head is None else [tap.zero_head])}
+    heads = [head for where, head in silenced if where == block]
+    if heads:
         output = output.clone()
-        output[:, tap.zero_head[1]] = 0
+        output[:, heads] = 0
     return output.transpose(1, 2), None
 
 

@@ -15,6 +15,7 @@ from runs.rows import (
     dimension,
     dispersion,
     downstream,
+    induction,
     ledger,
     memorisation,
     predictive,
@@ -50,6 +51,7 @@ _FAMILIES = (
     samples,
     sinks,
     reach,
+    induction,
 )
 
 MEASURES: dict[tuple[str, str], Row] = {

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
+from probes.repetition import Repetition
 from runs.documents import Document, read_documents
 from runs.errors import InputError, line_of
 from runs.recipe import InputTable
+from runs.repeated_inputs import check_memory, describe_repeated, draw_repeated
 
 FOLDS = 8
 _TOKENISED_AT_ONCE = 256
@@ -61,6 +62,8 @@ class InputSet:
         One line for captions.
     digest : str
         SHA-256 over everything that decides results.
+    repetition : Repetition or None
+        How repeated tokens are laid out, in a set of them.
     """
 
     name: str
@@ -73,6 +76,7 @@ class InputSet:
     description: str = ""
     digest: str = ""
     answer: NDArray[np.int32] | None = None
+    repetition: Repetition | None = None
 
     @property
     def samples(self) -> int:
@@ -135,7 +139,8 @@ def build_set(name: str, table: InputTable, tokenizer: Tokenizer) -> InputSet:
     than `min_length` tokens (a BOS counts). In mode `packed` documents are joined with the end-of-text
     token and cut into windows of exactly `length`; the rest is dropped. Documents are shuffled first
     if `shuffle_seed` is given. With `answer`, a sample is the text, the answer and the end-of-text token,
-    and is dropped if it is longer than `length`.
+    and is dropped if it is longer than `length`. In mode `repeated` there is no text:
+    `runs.repeated_inputs` draws tokens.
 
     Parameters
     ----------
@@ -159,6 +164,9 @@ def build_set(name: str, table: InputTable, tokenizer: Tokenizer) -> InputSet:
     key = f"inputs.{name}"
     if table.add_bos and tokenizer.bos_token_id is None:
         raise InputError(f"{key}.add_bos: the tokenizer has no BOS token; set add_bos = false")
+    if table.mode == "repeated":
+        rows = draw_repeated(name, table, tokenizer)
+        return _assemble(name, table, tokenizer, [_Sample(ids, Document("", {})) for ids in rows])
     more = [name for name in (table.group, table.answer) if name]
     columns = tuple(dict.fromkeys((*table.labels, *more)))
     documents = read_documents(table.path, text=table.text, columns=columns)
@@ -236,12 +244,7 @@ def _windows(
 def _assemble(
     name: str, table: InputTable, tokenizer: Tokenizer, samples: Sequence[_Sample]
 ) -> InputSet:
-    needed, free = len(samples) * table.length * 4, psutil.virtual_memory().available
-    if needed > free:
-        raise InputError(
-            f"key `inputs.{name}.length`: {len(samples)} samples × {table.length} tokens need "
-            f"{needed / 1e9:.1f} GB and {free / 1e9:.1f} GB of memory are free; give a smaller length"
-        )
+    check_memory(name, len(samples), table.length)
     pad = next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
     tokens = np.full((len(samples), table.length), pad, np.int32)
     for row, sample in zip(tokens, samples, strict=True):
@@ -255,20 +258,31 @@ def _assemble(
         label: np.array([str(s.document.columns[label]) for s in samples]) for label in table.labels
     }
     fold = assign_folds(group, key=f"inputs.{name}.group")
-    described = f"{len(samples):,} {'documents' if table.mode == 'document' else 'packed windows'}"
-    described += f" × {table.length} tokens"
-    if table.mode == "document":
-        described += f" (at least {table.min_length})"
-    described += ", BOS added" if table.add_bos else ""
-    seed = table.shuffle_seed
-    described += ", in file order" if seed is None else f", shuffle seed {seed}"
+    described = _described(table, len(samples))
     decisive: list[NDArray[Any]] = [tokens, length, fold, group]
     answer = None
     if table.answer:
         answer = np.array([s.answer for s in samples], np.int32)
         decisive.append(answer)
-    digest = set_digest(decisive, labels, table.mode, table.add_bos, seed)
-    return InputSet(name, tokens, length, fold, group, labels, int(pad), described, digest, answer)
+    layout = table.repetition
+    options = (table.mode, table.add_bos, table.shuffle_seed)
+    digest = set_digest(decisive, labels, *options, *(astuple(layout) if layout else ()))
+    return InputSet(
+        name, tokens, length, fold, group, labels, int(pad), described, digest, answer, layout
+    )
+
+
+def _described(table: InputTable, samples: int) -> str:
+    """A set in one line."""
+    if table.repetition is not None:
+        return f"{samples:,} samples of {describe_repeated(table)}"
+    kind = "documents" if table.mode == "document" else "packed windows"
+    described = f"{samples:,} {kind} × {table.length} tokens"
+    if table.mode == "document":
+        described += f" (at least {table.min_length})"
+    described += ", BOS added" if table.add_bos else ""
+    seed = table.shuffle_seed
+    return described + (", in file order" if seed is None else f", shuffle seed {seed}")
 
 
 def assign_folds(group: NDArray[np.int32], *, key: str = "group") -> NDArray[np.uint8]:

@@ -101,24 +101,53 @@ class LoadedModel:
 
         Entries of the unembedding beyond `vocabulary` are padding and left out.
         """
+        silent = frozenset() if head is None else frozenset({head})
+        found = self.surprisals(tokens, length, zero_heads=silent, vocabulary=vocabulary)
+        means: NDArray[np.float64] = np.nanmean(found, axis=1)
+        return means
+
+    def surprisals(
+        self,
+        tokens: NDArray[np.int32],
+        length: NDArray[np.int32],
+        *,
+        zero_heads: frozenset[tuple[int, int]] = frozenset(),
+        vocabulary: int | None = None,
+    ) -> NDArray[np.float64]:
+        """Surprisal in nats of tokens 1 … of each sample (sample, position − 1); NaN at padding.
+
+        Heads (block, head) of `zero_heads` are silenced together. Entries of the unembedding beyond
+        `vocabulary` are padding and left out.
+        """
+        with torch.inference_mode(), AttentionTap(zero_heads=zero_heads):
+            return self.predicted(tokens, length, vocabulary=vocabulary)
+
+    @torch.inference_mode()
+    def predicted(
+        self,
+        tokens: NDArray[np.int32],
+        length: NDArray[np.int32],
+        *,
+        vocabulary: int | None = None,
+    ) -> NDArray[np.float64]:
+        """As `surprisals`, under whatever tap the caller holds."""
         from probes.tokens import token_statistics
 
         ids = torch.as_tensor(tokens, dtype=torch.long, device=self.device)
         valid = torch.arange(ids.shape[1]) < torch.as_tensor(length)[:, None]
-        with torch.inference_mode(), AttentionTap(zero_head=head):
-            state = self.forward(ids)[:, :-1]
-            head_of = self.unembedding.on(state.device)
-            targets = torch.where(valid[:, 1:].to(ids.device), ids[:, 1:], -1).to(state.device)
-            losses = token_statistics(
-                state,
-                head_of.weight,
-                targets,
-                bias=head_of.bias,
-                vocab_size=vocabulary,
-                softcap=head_of.softcap,
-            )
-        means: NDArray[np.float64] = np.nanmean(losses["surprisal"].cpu().double().numpy(), axis=1)
-        return means
+        state = self.forward(ids)[:, :-1]
+        head_of = self.unembedding.on(state.device)
+        targets = torch.where(valid[:, 1:].to(ids.device), ids[:, 1:], -1).to(state.device)
+        losses = token_statistics(
+            state,
+            head_of.weight,
+            targets,
+            bias=head_of.bias,
+            vocab_size=vocabulary,
+            softcap=head_of.softcap,
+        )
+        found: NDArray[np.float64] = losses["surprisal"].cpu().double().numpy()
+        return found
 
 
 def wrap(model: Any, *, device: torch.device | None = None, where: str = "model") -> LoadedModel:

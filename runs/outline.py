@@ -102,6 +102,7 @@ def _spec(name: str, recipe: Recipe, shape: ModelShape) -> Spec:
         np.arange(count, dtype=np.int32),
         digest="0" * 64,
         answer=None if table.answer is None else np.ones(count, np.int32),
+        repetition=table.repetition,
     )
     points = choose_points(inputs, extra_positions=recipe.capture.hidden.extra_positions)
     return Spec(inputs, points, shape, recipe.capture_of(name), shape.vocabulary)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from probes.repetition import SHORTEST, Repetition
 from runs.errors import InputError, shown
 from runs.tables import (
     CaptureTable,
@@ -90,11 +91,19 @@ class SeriesTable(Table):
         return self.path
 
 
+_TEXT_KEYS = ("path", "length", "text", "answer", "min_length", "labels", "group")
+_REPEATED_KEYS = ("period", "repeats", "id_range")
+
+
 class InputTable(Table):
-    """`[inputs.NAME]`: one named set of inputs; `mode` and `length` decide results, so are required."""
+    """`[inputs.NAME]`: one named set of inputs; `mode` and `length` decide results, so are required.
+
+    With mode `repeated` there is no text: `period`, `repeats`, `limit` and `shuffle_seed` are required,
+    and `length` follows from them.
+    """
 
     path: Path
-    mode: Literal["document", "packed"]
+    mode: Literal["document", "packed", "repeated"]
     length: Annotated[Whole, Field(ge=2)]
     text: str = "text"
     answer: str | None = None
@@ -104,11 +113,41 @@ class InputTable(Table):
     limit: Annotated[Whole, Field(ge=8)] | None = None
     labels: tuple[Name, ...] = ()
     group: str | None = None
+    period: Annotated[Whole, Field(ge=SHORTEST)] | None = None
+    repeats: Annotated[Whole, Field(ge=2, le=64)] | None = None
+    id_range: tuple[Seed, Seed] | None = None
     products: tuple[ProductName, ...] | None = None
     visits: tuple[Name, ...] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_text(cls, table: Any) -> Any:
+        """Refuse keys of text in mode `repeated`, and fill in those that follow from the others."""
+        if not isinstance(table, Mapping) or table.get("mode") != "repeated":
+            return table
+        foreign = sorted(set(_TEXT_KEYS) & set(table))
+        if foreign:
+            raise ValueError(
+                f'`{foreign[0]}` does not go with mode = "repeated", which has no text'
+            )
+        for key in ("period", "repeats", "limit", "shuffle_seed"):
+            if key not in table:
+                raise ValueError(f'`{key}` is required with mode = "repeated"')
+        sizes = (table["period"], table["repeats"])
+        # Values of another kind are refused by name further on.
+        known = all(type(size) is int and 0 < size < 2**31 for size in sizes)
+        length = sizes[0] * sizes[1] + (table.get("add_bos") is True) if known else 2
+        return {**table, "path": Path(), "length": max(length, 2)}
+
     @model_validator(mode="after")
     def _consistent(self) -> InputTable:
+        given = [key for key in _REPEATED_KEYS if getattr(self, key) is not None]
+        if self.mode != "repeated" and given:
+            raise ValueError(f'`{given[0]}` goes with mode = "repeated" only')
+        if self.id_range is not None and self.id_range[0] >= self.id_range[1]:
+            raise ValueError(
+                f"id_range {list(self.id_range)}: give the first id, then one beyond it"
+            )
         if self.min_length > self.length:
             raise ValueError(f"min_length {self.min_length} is longer than length {self.length}")
         if self.mode == "packed" and self.labels:
@@ -116,6 +155,13 @@ class InputTable(Table):
         if self.mode == "packed" and self.answer:
             raise ValueError('answer needs mode = "document": a packed sample has many documents')
         return self
+
+    @property
+    def repetition(self) -> Repetition | None:
+        """How samples are laid out, in mode `repeated`."""
+        if self.period is None or self.repeats is None:
+            return None
+        return Repetition(self.period, self.repeats, int(self.add_bos))
 
 
 class MeasuresTable(Table):

@@ -75,6 +75,12 @@ class MassiveTable(Table):
     samples: Annotated[Whole, Field(ge=2)] = 64
 
 
+class ImportanceTable(Table):
+    """`[capture.head_importance]`: how many samples' gradients are averaged."""
+
+    samples: Annotated[Whole, Field(ge=2)] = 64
+
+
 class SinksTable(Table):
     """`[capture.sinks]`: how many samples are searched for sinks, their window, how many first keys."""
 
@@ -102,6 +108,15 @@ class LastRowTable(Table):
     """`[capture.last_row]`: over how many samples last rows are averaged."""
 
     samples: Annotated[Whole, Field(ge=1)] = 128
+
+
+class InductionAblationTable(Table):
+    """`[capture.induction_ablation]`: how many heads are silenced together, beside how many draws."""
+
+    heads: Annotated[Whole, Field(ge=1, le=1024)] = 5
+    draws: Annotated[Whole, Field(ge=2, le=1000)] = 20
+    seed: Seed = 0
+    samples: Annotated[Whole, Field(ge=2)] = 32
 
 
 class PassAtKTable(Table):
@@ -207,3 +222,5 @@ class CaptureTable(Table):
     lm_eval: TasksTable = TasksTable()
     eigen_ablation: EigenTable = EigenTable()
     qk_norms: QkNormsTable = QkNormsTable()
+    head_importance: ImportanceTable = ImportanceTable()
+    induction_ablation: InductionAblationTable = InductionAblationTable()

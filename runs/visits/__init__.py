@@ -4,11 +4,15 @@ from runs.visits import (
     eigen_ablation,
     entropy_scaled,
     head_ablation,
+    head_importance,
+    induction_ablation,
     last_row,
     lm_eval,
     ngrams,
+    ov_copying,
     pass_at_k,
     qk_norms,
+    repeated_heads,
     sinks,
 )
 from runs.visits.base import VisitFunction, VisitRow
@@ -24,6 +28,10 @@ _MODULES = (
     sinks,
     entropy_scaled,
     last_row,
+    repeated_heads,
+    ov_copying,
+    head_importance,
+    induction_ablation,
 )
 
 VISITS: dict[str, VisitRow] = {module.ROW.name: module.ROW for module in _MODULES}
