@@ -68,7 +68,7 @@ def emergence(
         certain = (gap >= 0).astype(np.float64)
         above = np.where(s[there] > 0, ndtr(gap / s[there]).astype(np.float64), certain)
     above[np.isnan(s[there])] = np.nan
-    kept: Floats = np.cumprod(above[::-1])[::-1]
+    kept = np.cumprod(above[::-1])[::-1].astype(np.float64)
     probability: Floats = kept[np.minimum(np.searchsorted(there, np.arange(count)), there.size - 1)]
     low = np.flatnonzero(gap < 0)
     after = 0 if low.size == 0 else int(low[-1]) + 1

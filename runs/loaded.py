@@ -40,8 +40,9 @@ class Unembedding:
         return Unembedding(self.weight.to(device), bias, self.softcap)
 
     def logits(self, state: torch.Tensor) -> torch.Tensor:
-        """All logits of a few states (…, feature) in float32."""
-        found = torch.nn.functional.linear(state, self.weight, self.bias).float()
+        """All logits of a few states (…, feature) in float32, or float64 if the states are."""
+        found = torch.nn.functional.linear(state, self.weight, self.bias)
+        found = found.to(torch.promote_types(found.dtype, torch.float32))
         return found if self.softcap is None else self.softcap * torch.tanh(found / self.softcap)
 
 

@@ -131,7 +131,7 @@ class InputTable(Table):
                 f'`{foreign[0]}` does not go with mode = "repeated", which has no text'
             )
         for key in ("period", "repeats", "limit", "shuffle_seed"):
-            if key not in table:
+            if table.get(key) is None:
                 raise ValueError(f'`{key}` is required with mode = "repeated"')
         sizes = (table["period"], table["repeats"])
         # Values of another kind are refused by name further on.

@@ -42,6 +42,7 @@ def output_projection(block: nn.Module) -> nn.Module:
     return _child(attention, _OUTPUT)
 
 
+@torch.no_grad()
 def value_output(loaded: LoadedModel, block: int) -> ValueOutput:
     """W_V and W_O of every head of a block, with the gains of its norms.
 
@@ -81,6 +82,7 @@ def value_output(loaded: LoadedModel, block: int) -> ValueOutput:
     return ValueOutput(value, out)
 
 
+@torch.no_grad()
 def token_overlap(loaded: LoadedModel, vocabulary: int) -> Tensor:
     """W_U W_E (feature, feature) in float64, with the final norm folded in.
 
