@@ -20,7 +20,9 @@ from figures import (
     dispersion,
     downstream,
     eigen_ablation,
+    head_lives,
     heads,
+    induction,
     layers,
     ledger,
     massive,
@@ -71,6 +73,8 @@ _MODULES = (
     sinks,
     massive,
     context,
+    induction,
+    head_lives,
 )
 
 FIGURES: dict[str, FigureRow] = {module.ROW.name: module.ROW for module in _MODULES}

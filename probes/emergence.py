@@ -75,12 +75,12 @@ def emergence(
     first = count if after == there.size else int(there[after]) if after else 0
     if np.isnan(kept).any():
         return Emergence(first, 0, count, probability)
-    ends = [_reaches(probability, share) for share in ((1 - level) / 2, (1 + level) / 2)]
+    ends = [reaches(probability, share) for share in ((1 - level) / 2, (1 + level) / 2)]
     return Emergence(first, ends[0], ends[1], probability)
 
 
-def _reaches(probability: Floats, share: float) -> int:
-    """First index at which a rising curve is at least `share`, or its length."""
+def reaches(probability: Floats, share: float) -> int:
+    """First index at which a rising curve (checkpoint,) is at least `share`, or its length."""
     found = np.flatnonzero(probability >= share)
     return int(found[0]) if found.size else len(probability)
 

@@ -69,20 +69,10 @@ def _layer_importance(gradient: NDArray[Any]) -> Floats:
     return found
 
 
-def _against_random(loss: NDArray[Any]) -> tuple[Any, ...]:
-    """Increases of loss (group, sample) without the strongest heads and without random ones.
-
-    Value and interval of the strongest over samples; then mean, smallest and largest of the draws.
-    """
-    whole, strongest, random = loss[0], loss[1], loss[2:]
-    drawn = (random - whole).mean(axis=1)
-    return (
-        *_difference(strongest, whole),
-        float(drawn.mean()),
-        float(drawn.std(ddof=1)),
-        float(drawn.min()),
-        float(drawn.max()),
-    )
+def _increases(loss: NDArray[Any]) -> tuple[Floats, ...]:
+    """Increase of loss (group, sample) without each group of heads over that without none."""
+    found = [_difference(one, loss[0]) for one in loss]
+    return tuple(np.array(column) for column in zip(*found, strict=True))
 
 
 def _reading(name: str, convention: str, reading: str, source: str, unit: str = "1") -> Row:
@@ -222,20 +212,11 @@ ROWS: list[Row] = [
         "induction_ablation",
         "zero",
         (Read("induction_ablation/loss", ("group", "ablated_sample")),),
-        _against_random,
+        _increases,
         unit="nats",
-        source="loss without the strongest induction heads less that of the whole model, by copy, beside "
-        "random groups of as many other heads; after 2209.11895, argument 3",
-        interval=f"paired, {_SAMPLES}; of the random groups mean, deviation, least and greatest",
-        outputs=(
-            "value",
-            "standard_error",
-            "lower",
-            "upper",
-            "random_mean",
-            "random_deviation",
-            "random_least",
-            "random_greatest",
-        ),
+        source="loss of each copy without the strongest induction heads, and without random groups of as "
+        "many others, less that of the whole model; after 2209.11895, argument 3",
+        interval=f"paired, {_SAMPLES}",
+        core=("group",),
     ),
 ]

@@ -454,7 +454,12 @@ def test_a_recipe_with_repeated_tokens_gives_measures(write_recipe: Callable[...
     importance = measure(tree, "head_importance", convention="michel2019_layer")
     np.testing.assert_allclose(np.square(importance).sum("head"), 1, rtol=1e-12)
     ablated = measure(tree, "induction_ablation")
-    assert (ablated["random_least"] <= ablated["random_mean"]).all()
+    assert ablated["group"].values.tolist()[:3] == ["none", "strongest", "random 1"]
+    assert ablated.sizes["group"] == 5
+    lost = tree["sets/again/induction_ablation"]["loss"].mean("ablated_sample")
+    np.testing.assert_allclose(
+        ablated.transpose(*lost.dims), lost - lost.sel(group="none"), atol=1e-12
+    )
 
 
 def test_a_plan_tells_where_a_visit_does_not_belong(write_recipe: Callable[..., Path]) -> None:
