@@ -79,6 +79,31 @@ def test_the_first_token_is_a_sink(tree: xr.DataTree) -> None:
     assert float((mass > 10 * uniform).mean()) > 0.2
 
 
+def test_it_has_sinks_and_induction_heads(tree: xr.DataTree) -> None:
+    """What every trained model shows (arXiv 2209.11895, 2410.10781), where the threshold is 0.3."""
+    induction = tree["measures/induction_score/valid_rows/repeated"]["value"].isel(checkpoint=0)
+    assert int((induction > 0.3).sum()) >= 3
+    assert float(induction.max()) > 0.7
+    assert int((induction.sel(block=slice(1, 8)) > 0.3).sum()) == 0  # none in the early blocks
+    sink = tree["measures/repeated_first_key/mean/repeated"]["value"].isel(checkpoint=0)
+    assert int((sink > 0.3).sum()) > 0.2 * sink.size
+    gain = tree["measures/induction_gain/second_minus_first/repeated"]["upper"].values.item()
+    assert gain < -5
+
+
+def test_it_repeats_no_more_without_its_five_strongest_induction_heads(tree: xr.DataTree) -> None:
+    lost = tree["measures/induction_ablation/zero/repeated"].to_dataset().isel(checkpoint=0)
+    names = lost["group"].values.astype(str)
+    random = lost["value"].sel(copy=2)[np.char.startswith(names, "random")]
+    assert random.size == 20
+    strongest = lost["lower"].sel(copy=2, group="strongest").item()
+    assert strongest > 4
+    assert strongest > 10 * float(random.median())
+    assert strongest > float(random.max())
+    # Tokens that are new are lost on it as before.
+    assert abs(lost["value"].sel(copy=1, group="strongest").item()) < 0.5
+
+
 def test_the_report_is_written(store: Path, tmp_path: Path) -> None:
     from rich.console import Console
 
@@ -86,6 +111,8 @@ def test_the_report_is_written(store: Path, tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert "SmolLM2-135M-Instruct on State of the Union speeches" in text
     assert "<img" in text
+    assert "Induction heads" in text
+    assert "What heads do over training" in text
 
 
 def test_streamed_rows_are_the_real_models_own_patterns() -> None:

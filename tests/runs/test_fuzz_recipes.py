@@ -112,12 +112,20 @@ KEYS = {
         "group": ["'speaker'", "'party'", "'none'", "''"],
         "text": ["'text'", "'party'", "'speaker'", "''", "'none'"],
         "add_bos": ["true", "'yes'", "1"],
+        "mode": ["'repeated'", "'packed'"],
+        "period": ["8", "2", "9223372036854775807", "true"],
+        "repeats": ["2", "1", "9223372036854775807"],
+        "id_range": ["[3, 90]", "[90, 3]", "[0, 9223372036854775807]", "[0]"],
     },
     "[capture]": {
         "products": ["[]", "['hidden']", "['tokens', 'tokens']", "['none']", "'hidden'"],
         "visits": [
             "['lm_eval']",
             "['eigen_ablation']",
+            "['head_importance']",
+            "['ov_copying']",
+            "['repeated_heads']",
+            "['induction_ablation']",
             "['head_ablation']",
             "['none']",
             "['']",
@@ -133,6 +141,8 @@ KEYS = {
         "moments": ["{pools = []}", "{pools = ['all', 'all']}", "{pools = ['none']}"],
         "attention": ["{kernel = 'fused'}", "{tolerance = nan}", "{tolerance = inf}"],
         "head_ablation": ["{samples = 0}", "{samples = 9223372036854775807}"],
+        "head_importance": ["{samples = 1}", "{samples = 9223372036854775807}"],
+        "induction_ablation": ["{heads = 1000}", "{draws = 0}", "{seed = -1}"],
         "lm_eval": ["{tasks = ['x'], include_path = 'hub'}", "{metrics = []}", "{limit = 0}"],
         "eigen_ablation": [
             "{directions = [9223372036854775807]}",
@@ -147,7 +157,12 @@ LIVE = [
     for key, values in keys.items()
     for value in values
 ]
+_REPEATED = "[inputs.again]\nmode = 'repeated'\nshuffle_seed = 0\nrepeats = 2\n"
 LINES = [
+    _REPEATED + "limit = 8\nperiod = 4\nvisits = ['repeated_heads', 'induction_ablation']",
+    _REPEATED + "limit = 8\nperiod = 100000000000",
+    _REPEATED + "limit = 9223372036854775807\nperiod = 4",
+    _REPEATED + "period = 4",
     *("[nonsense]", "[[series]]", "[series.path]", "[inputs.x]", "[[inputs.speeches]]", "[inputs]"),
     *(
         "[inputs.speeches.labels]",
