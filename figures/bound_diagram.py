@@ -123,7 +123,7 @@ def _layout(counts: Sequence[int], *, named: bool) -> tuple[Figure, list[list[Ax
     tall = len(counts) * _TALL + (len(counts) - 1) * gap + above + below
     figure = Figure(figsize=(WIDTH, tall))
     grid = GridSpec(
-        len(counts), max(max(counts), 2), figure, left=0.55 / WIDTH, right=1 - 0.8 / WIDTH,
+        len(counts), max(counts), figure, left=0.55 / WIDTH, right=1 - 0.8 / WIDTH,
         bottom=below / tall, top=1 - above / tall, hspace=gap / _TALL, wspace=0.12,
     )  # fmt: skip
     return figure, [
@@ -153,7 +153,7 @@ def _panel(axes: Axes, part: xr.Dataset, ceiling: float | None, theme: Theme) ->
         one = part.isel(block=index)
         norm = one["row_norm"].values
         axes.vlines(
-            norm, one["lower"].values, one["upper"].values, color=colour, alpha=0.45,
+            norm, one["lower"].values, one["upper"].values, color=colour, alpha=0.25 if many else 0.45,
             linewidth=1.4 if not many else 0.8, label=f"_bounds {block}", rasterized=many,
         )  # fmt: skip
         axes.plot(
@@ -167,7 +167,7 @@ def _scales(axes: Axes, limits: tuple[float, float, float], *, first: bool) -> N
     if low > 0:
         axes.set_xscale("log")
         axes.set_xlim(low / 1.25, high * 1.25)
-        subs = (1.0,) if high / low > 40 else (1.0, 3.0) if high / low > 5 else (1.0, 2.0, 5.0)
+        subs = (1.0,) if high / low > 40 else (1.0, 2.0, 5.0)
         axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
         axes.xaxis.set_major_formatter(FuncFormatter(shared.short_number))
         axes.xaxis.set_minor_formatter(NullFormatter())
