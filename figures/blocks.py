@@ -50,6 +50,6 @@ def spread_checkpoints(part: xr.Dataset, count: int, *, within: float = np.inf) 
     if have.size <= count:
         return np.arange(have.size)
     begin = int(have[0] == 0)
-    marks = np.geomspace(max(have[begin], have[-1] / within), have[-1], count - begin)
+    marks = np.geomspace(have[-1], max(have[begin], have[-1] / within), count - begin)
     near = [int(np.argmin(np.abs(np.log(have[begin:] / mark)))) + begin for mark in marks]
     return np.unique([0] * begin + near)

@@ -16,7 +16,7 @@ from figures.row import FigureRow
 from figures.select import Material, by_branch, checkpoint_names, layer_names
 from figures.style import WIDTH, Theme
 
-_HEIGHT, _GAP = 2.1, 1.15  # inches of a row, and between rows
+_HEIGHT, _GAP = 2.1, 1.35  # inches of a row, and between rows
 _CURVED = (
     " Right: the largest over the median, geometric mean of samples, a line a layer (dashed: 1000)."
 )
@@ -45,7 +45,7 @@ def draw_massive(material: Material, theme: Theme) -> tuple[Figure, xr.Dataset]:
     names = ("largest_activation", "median_activation", "massive_ratio")
     found = {name: material.measures[name].compute() for name in names}
     lines = [branch for branch, _ in by_branch(found[names[0]])]
-    above, below = (0.8 if len(lines) > 1 else 0.55), 0.85
+    above, below = (0.85 if len(lines) > 1 else 0.55), 0.85
     tall = above + below + _HEIGHT * len(lines) + _GAP * (len(lines) - 1)
     figure = Figure(figsize=(WIDTH, tall))
     grid = GridSpec(
@@ -68,14 +68,15 @@ def draw_massive(material: Material, theme: Theme) -> tuple[Figure, xr.Dataset]:
         axes.set_title(title)
         if len(lines) > 1:
             figure.text(
-                axes.get_position().x0, axes.get_position().y1 + 0.3 / tall,
+                axes.get_position().x0, axes.get_position().y1 + 0.56 / tall,
                 shared.shortened(line, WIDTH - 1.5, size=9.5), fontsize=9.5, weight="bold",
             )  # fmt: skip
         if own:
             _course(figure, grid[row, 1], course, theme)
-    _legend(figure, theme)
+    _legend(figure, theme, "100 (left), 1000 (right)" if curved else "100")
     table = _table(profiles, found["massive_ratio"])
     table.attrs["curves"] = _CURVED if curved else ""
+    table.attrs["begin"] = "Left: the" if curved else "The"
     return figure, table
 
 
@@ -128,7 +129,7 @@ def _plain_log(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _legend(figure: Figure, theme: Theme) -> None:
+def _legend(figure: Figure, theme: Theme, dashed: str) -> None:
     keys = [
         Line2D([], [], color=theme.category(i), marker=_MARKS[i], label=name)
         for i, name in enumerate(("largest", "second", "third"))
@@ -136,7 +137,7 @@ def _legend(figure: Figure, theme: Theme) -> None:
     keys += [
         Line2D([], [], color=theme.ink, marker=".", label="median"),
         Line2D([], [], color=theme.muted, ls=(0, (1.2, 1.2)), label="1000 × median"),
-        Line2D([], [], color=theme.muted, ls=(0, (4, 2.5)), label="100 (left), 1000 (right)"),
+        Line2D([], [], color=theme.muted, ls=(0, (4, 2.5)), label=dashed),
     ]
     figure.legend(handles=keys, loc="lower center", ncols=6, columnspacing=1.1, handlelength=1.9)
 
@@ -168,7 +169,7 @@ ROW = FigureRow(
     phases=False,
     source="arXiv 2402.17762, figure 2; over training, arXiv 2508.03616",
     caption=(
-        "Left: the three largest |x| of a sample's hidden states at each layer, and the median |x|, means"
+        "{begin} three largest |x| of a sample's hidden states at each layer, and the median |x|, means"
         " over samples, at the last checkpoint. An activation is called massive above 100 (dashed) and"
         " above 1000 medians (dotted).{curves} Bands: {level} intervals ({interval}). Inputs: {inputs}."
     ),

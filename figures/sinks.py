@@ -69,8 +69,8 @@ def draw_sinks(material: Material, theme: Theme) -> tuple[Figure, xr.Dataset]:
     for name in ("value", "lower", "upper"):
         if name in model:
             table[f"model_sink_rate_{name}".removesuffix("_value")] = model[name]
-    for name in table.data_vars:
-        table[name].attrs = {"units": "1"}
+    for variable in table.data_vars:
+        table[variable].attrs = {"units": "1"}
     level = 100 * float(material.measures["sink_mass"].attrs.get("level", 0.95))
     table.attrs["curves"] = _CURVED.format(level=f"{level:g} %") if any(curved) else ""
     return figure, table
