@@ -14,6 +14,7 @@ from rich.text import Text
 
 from runs.errors import InputError, PhasescopeError
 from runs.terminal import forgive_encoding, open_console
+from runs.training_commands import add_training_commands
 
 if TYPE_CHECKING:
     from runs.jobs import Outcome
@@ -360,6 +361,9 @@ def toy(
     from runs.toy import Settings, make_toy
 
     make_toy(out, Settings(seeds, steps, learning_rate), open_console())
+
+
+add_training_commands(app)
 
 
 def _finish(outcome: Outcome, console: Console) -> None:

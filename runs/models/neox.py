@@ -8,7 +8,7 @@ Unlike Pythia, the learning rate of the first update is above 0, so steps 0 and 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,11 +125,13 @@ def build_model(config: TrainConfig) -> GPTNeoXForCausalLM:
 
 
 def build_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW that decays matrices, and neither biases nor norms."""
-    parameters = list(model.parameters())
+    """AdamW that decays matrices, and neither biases, norms nor temperatures."""
+    named = list(model.named_parameters())
+    matrices = [p for name, p in named if p.ndim > 1 and not name.endswith("temperature")]
+    known = {id(p) for p in matrices}
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": [p for _, p in named if id(p) not in known], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
 
@@ -141,6 +143,7 @@ def update(
     *,
     lr: float,
     clip: float,
+    extra: Callable[[], torch.Tensor] | None = None,
 ) -> tuple[float, float]:
     """Take one step of gradient descent.
 
@@ -152,6 +155,9 @@ def update(
         Token ids; every token but the first is predicted.
     lr, clip
         Learning rate, and the norm the gradient is scaled down to.
+    extra
+        Called after the forward pass; what it gives is added to the loss that is minimised, and not to
+        the one that is returned.
 
     Returns
     -------
@@ -163,8 +169,9 @@ def update(
     tokens = torch.from_numpy(windows)
     logits = model(tokens[:, :-1]).logits
     loss = cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+    goal = loss if extra is None else loss + extra()
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward untyped
+    goal.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward untyped
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
     return loss.item(), norm.item()
