@@ -15,12 +15,15 @@ from figures import (
     bands,
     bound_diagram,
     context,
+    collapse,
     correlations,
     datasets,
     dispersion,
     downstream,
     eigen_ablation,
     head_lives,
+    entropy_regularised,
+    entropy_thresholds,
     heads,
     induction,
     layers,
@@ -75,6 +78,9 @@ _MODULES = (
     context,
     induction,
     head_lives,
+    collapse,
+    entropy_regularised,
+    entropy_thresholds,
 )
 
 FIGURES: dict[str, FigureRow] = {module.ROW.name: module.ROW for module in _MODULES}
