@@ -81,26 +81,22 @@ def _table(material: Material, architecture: str, seed: int) -> xr.Dataset:
     }
     top = float(np.log(entropy.attrs["length"]))
     bands = measures["regularisation_bands"]
-    # What is drawn of one seed and of all of them has dimensions of its own.
-    maps = xr.Dataset(
+    shares = entropy["value"].isel(step=-1, drop=True) / top
+    table = xr.Dataset(
         {
-            "threshold": theta.sel(cell).drop_vars(["architecture", "seed"]),
-            "entropy": entropy["value"]
-            .isel(step=-1, drop=True)
-            .sel(cell)
-            .drop_vars(["architecture", "seed"])
-            / top,
+            "threshold": theta.sel(cell, drop=True),
+            "entropy": shares.sel(cell, drop=True),
+            "bands": bands["value"],
         }
-    )
-    table = maps.assign(bands=bands["value"]).compute()
-    for name in table.data_vars:
-        table[name].attrs = {"units": "1"}
+    ).compute()
+    for variable in table.data_vars.values():
+        variable.attrs = {"units": "1"}
     convention = str(bands.attrs["convention"])
-    known = {"observed_max": "the largest head entropy of each model", "causal_uniform": "ln(T!)/T"}
+    named = {"observed_max": "the largest head entropy of each model", "causal_uniform": "ln(T!)/T"}
     return table.assign_attrs(
         architecture=architecture,
         seed=seed,
-        reference=known.get(convention, convention),
+        reference=named.get(convention, convention),
         margin=f"{float(entropy.attrs['margin']):g}",
     )
 
@@ -110,7 +106,7 @@ def _map(axes: Axes, data: xr.DataArray, theme: Theme) -> Any:
     image = axes.pcolormesh(
         data["head"].values, data["block"].values, values, cmap=theme.heat_colours(), vmin=0, vmax=1
     )
-    heads, blocks = data["head"].values, data["block"].values
+    heads, blocks = data["head"].values.tolist(), data["block"].values.tolist()
     for (y, x), value in np.ndenumerate(values):
         if values.size <= 36 and np.isfinite(value):
             said = f"{value:.2f}".removeprefix("0")
@@ -124,7 +120,7 @@ def _map(axes: Axes, data: xr.DataArray, theme: Theme) -> Any:
 
 
 def _colours(table: xr.Dataset, theme: Theme) -> Any:
-    return theme.heat_colours()(np.linspace(0.1, 0.95, table.sizes["band"]))
+    return theme.line_colours("cividis")(np.linspace(0.05, 1, table.sizes["band"]))
 
 
 def _bands(axes: Axes, bands: xr.DataArray, theme: Theme) -> None:

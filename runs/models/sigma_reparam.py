@@ -48,8 +48,9 @@ class SigmaReparam(nn.Module):
     A forward pass makes v = Wu / ‖Wu‖ and u = Wᵀv / ‖Wᵀv‖ without gradient, then σ = vᵀWu with W
     attached, so the gradient flows through σ, as in the published code: with converged u and v this
     is the gradient of the exact norm. Buffers are written in training only; in evaluation the step is
-    taken and not kept. σ lags behind W by what one step cannot follow, so ‖Ŵ‖₂ = γ holds at
-    convergence, and otherwise ‖Ŵ‖₂ ≥ γ, as vᵀWu ≤ ‖W‖₂. Costs two products with W a pass.
+    taken and not kept. σ lags behind W by what one step cannot follow, so ‖Ŵ‖₂ = |γ| holds at
+    convergence, and otherwise ‖Ŵ‖₂ ≥ |γ|, as vᵀWu ≤ ‖W‖₂. Nothing keeps γ above 0, there as here.
+    Costs two products with W a pass.
     """
 
     u: Tensor

@@ -85,8 +85,8 @@ def run_trial(
         `step`; `loss` and `gradient_norm` (before clipping) of that update, NaN at step 0;
         `held_out_loss`; `entropy` (n, block, head), mean of all rows, nats; `spectral_norm`
         (n, block, 4), of the effective W_Q, W_K, W_V, W_O over all heads; `qk_norm` (n, block, head);
-        `gamma` and `norm_over_gamma` (n, block), of the fused W_QKV, NaN without σReparam; `threshold`
-        and `temperature` (n, block, head), the latter a mean over positions, NaN without them.
+        `gamma` and `norm_over_gamma`, ‖Ŵ‖₂ / |γ| (n, block), of the fused W_QKV, NaN without σReparam;
+        `threshold` and `temperature` (n, block, head), the latter a mean over positions, NaN without.
 
         A run whose loss or gradient is no longer finite stops there; what would follow is NaN.
     """
@@ -189,7 +189,8 @@ def _record_weights(log: Log, at: int, block: int, layer: Any, heads: int) -> No
         gamma = rule.gamma.item()
         log["gamma"][at, block] = gamma
         norm = torch.linalg.matrix_norm(fused.weight.detach(), 2).item()
-        log["norm_over_gamma"][at, block] = norm / gamma
+        # γ is free: at a high rate it may pass through 0.
+        log["norm_over_gamma"][at, block] = norm / abs(gamma) if gamma else float("nan")
     if hasattr(layer.attention, "threshold"):
         log["threshold"][at, block] = layer.attention.threshold.numpy()
         log["temperature"][at, block] = layer.attention.temperature.mean(dim=1).numpy()
