@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import multiprocessing
+import os
 import shlex
+import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -264,8 +267,18 @@ _DATA: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
 def _begin(windows: NDArray[np.int64], held_out: NDArray[np.int64]) -> None:
     global _DATA
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent says that it was stopped
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _DATA = windows, held_out
+
+
+def _leave_with_parent() -> None:
+    """A pool's processes would wait for ever for work from a parent that was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(trial: Trial) -> Log:

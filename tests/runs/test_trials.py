@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import xarray as xr
 from rich.console import Console
@@ -112,6 +117,44 @@ def test_processes_give_the_same_numbers(made: Path, tmp_path: Path) -> None:
             np.testing.assert_array_equal(values, other[name])
 
 
+KILLED = """
+import sys
+from pathlib import Path
+from tests.runs.test_trials import COLLAPSE, quiet, run_all, texts
+
+if __name__ == "__main__":
+    run_all(Path(sys.argv[1]), COLLAPSE.trials(), quiet(), workers=2, texts=texts())
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_command_leaves_no_process_and_goes_on(made: Path, tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    root = Path(__file__).parents[2]
+    command = [sys.executable, str(script), str(tmp_path)]
+    process = subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
+
+    def finished() -> list[Path]:
+        return [p for p in tmp_path.glob("*.npz") if p.name[:1] not in ".t"]
+
+    while not finished() and process.poll() is None:
+        time.sleep(0.02)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    assert len(workers) >= 2
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert not alive
+    assert 1 <= len(finished()) < 4
+    trials = COLLAPSE.trials()
+    there = run_all(tmp_path, trials, quiet(), workers=1, texts=texts())
+    here = run_all(made.parent / "runs", trials, quiet(), workers=1, texts=texts())
+    for one, other in zip(here, there, strict=True):
+        for name, values in one.items():
+            np.testing.assert_array_equal(values, other[name])
+
+
 @pytest.mark.slow
 def test_figures_status_and_report(cli: Cli, made: Path, tmp_path: Path) -> None:
     for command in ("figures", "report"):
@@ -126,6 +169,23 @@ def test_figures_status_and_report(cli: Cli, made: Path, tmp_path: Path) -> None
     code, out, _ = cli("status", made)
     assert code == 0
     assert "no checkpoints" in out
+
+
+@pytest.mark.slow
+def test_regularised_runs_from_training_to_figures(cli: Cli, tmp_path: Path) -> None:
+    experiment = Regularisation(seeds=1, steps=2, warmup=0, margins=(0.2,))
+    store = make_store(tmp_path, experiment, quiet(), workers=1, texts=texts())
+    tree = open_store(store)
+    theta = tree["measures/regularisation_threshold/share/regularisation/value"]
+    learned = theta.isel(seed=0, step=-1).sel(regulariser=["jha2025_paper", "jha2025_code"])
+    assert (learned != 0.5).any(("block", "head")).all()
+    assert theta.sel(regulariser="off").isnull().all()
+    assert len(tree.attrs["told"]) == 5 * 4 + 1
+    code, out, err = cli("figures", store)
+    assert code == 0, err
+    assert "left out" not in out
+    names = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert names == {"entropy_regularised", "entropy_thresholds"}
 
 
 def logs_of(values: np.ndarray, loss: np.ndarray) -> xr.Dataset:
