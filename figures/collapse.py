@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from figures.axes import short_number
 from figures.row import FigureRow
@@ -58,12 +58,14 @@ def draw_collapse(
     for row, (name, label) in zip(grid, _ROWS.items(), strict=True):
         for axes, rate in zip(row, rates, strict=True):
             _curves(axes, table[name].sel(learning_rate=rate), theme)
+            if name == "loss":
+                _loss_axis(axes)
             if name == "qk_norm":
                 axes.set_yscale("log")
                 axes.set_xlabel("step")
             if name in ("entropy", "lowest"):
                 axes.axhline(table.attrs["uniform"], color=theme.muted, lw=0.8, ls=(0, (4, 2)))
-                axes.set_ylim(0, None)
+                axes.set_ylim(0, 1.06 * table.attrs["uniform"])
             if name == "lowest":
                 axes.axhline(table.attrs["threshold"], color=theme.ink, lw=0.9, ls=(0, (1, 1.5)))
         row[0].set_ylabel(label, fontsize=8)
@@ -141,6 +143,14 @@ def _curves(axes: Axes, data: xr.DataArray, theme: Theme) -> None:
         axes.plot(
             steps, np.median(lines, axis=1), color=colour, lw=1.6, ls=_DASHES[index % len(_DASHES)]
         )
+
+
+def _loss_axis(axes: Axes) -> None:
+    """Logarithmic: a spike must not flatten what the other rates show."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8), numticks=20))
+    axes.yaxis.set_major_formatter(FuncFormatter(short_number))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def log_steps(row: Sequence[Axes], steps: np.ndarray) -> None:
