@@ -22,6 +22,7 @@ ELSEWHERE = {
     *("answer", "pass_at_k", "fisher", "contexts", "ngrams", "infinigram", "lm_eval"),
     "eigen_ablation",
     "qk_norms",
+    *("repeated_heads", "ov_copying", "head_importance", "induction_ablation"),
 }
 NEED_GROUPS = {
     ("lidar", "thilak2023"), ("lidar", "skean2025"), ("dime", "skean2025"), ("infonce", "loss"),
