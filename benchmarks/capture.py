@@ -58,6 +58,9 @@ def random_model(length: int, seed: int) -> LoadedModel:
     return LoadedModel(model, *parts, shape, torch.device("cpu"))
 
 
+DEFAULT = CaptureTable().products  # what a recipe captures that names none
+
+
 def random_set(samples: int, length: int, *, folds: int, seed: int) -> InputSet:
     """Random tokens without padding, in `folds` folds of equal size."""
     tokens = np.random.default_rng(seed).integers(0, VOCABULARY, (samples, length), np.int32)
@@ -90,7 +93,7 @@ def bare_pass(loaded: LoadedModel, inputs: InputSet, block: int) -> None:
 
 
 def capture_pass(
-    loaded: LoadedModel, inputs: InputSet, block: int, names: Sequence[str] = tuple(PRODUCTS)
+    loaded: LoadedModel, inputs: InputSet, block: int, names: Sequence[str] = DEFAULT
 ) -> list[Collector]:
     loaded.model.set_attn_implementation(register())
     collectors = fresh_collectors(loaded, inputs, names)
@@ -131,7 +134,7 @@ def time_case(length: int, batch: int, args: argparse.Namespace) -> None:
     """One table: everything, and each product alone."""
     loaded = random_model(length, args.seed)
     inputs = random_set(args.samples, length, folds=1, seed=args.seed)
-    choices: dict[str, tuple[str, ...]] = {"everything": tuple(PRODUCTS)}
+    choices: dict[str, tuple[str, ...]] = {"everything": DEFAULT}
     if args.shares:
         choices |= {"hooks alone": ()} | {f"{name} alone": (name,) for name in PRODUCTS}
     before = load()
