@@ -133,6 +133,8 @@ def test_drawing_leaves_settings_and_lazy_data_alone(tree):
         assert all(variable.chunks is None for variable in table.variables.values())
     assert dict(matplotlib.rcParams) == before
     for node in lazy["measures"].leaves:
+        if "checkpoint" not in node.dims:  # of training runs, which have none to be divided along
+            continue
         assert all(variable.chunks is not None for variable in node.data_vars.values())
 
 

@@ -1,5 +1,7 @@
 """Figures of two models of different depth, one of which has two branches."""
 
+import re
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -180,7 +182,9 @@ def test_the_report_tells_of_every_model(study):
     assert {f'id="figure-{name}"' in html for name in SERIES} == {True}
     # One failed checkpoint in every line, and the padding of the shallow model is not counted as NaN.
     assert "Checkpoint deep · sft/step 64 is failed" in html
-    assert "values are NaN" not in html
+    spoilt = re.findall(r"<li>(\w+)/[^<]*values are NaN", html)
+    # Training runs have no loss before their first update, nor γ without σReparam.
+    assert {name.split("_")[0] for name in spoilt} <= {"collapse", "regularisation"}
 
 
 def test_names_are_cut_in_the_middle():

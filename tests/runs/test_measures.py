@@ -21,7 +21,7 @@ from runs.recipe import load_recipe
 ELSEWHERE = {
     *("answer", "pass_at_k", "fisher", "contexts", "ngrams", "infinigram", "lm_eval"),
     "eigen_ablation",
-    "qk_norms",
+    *("qk_norms", "sinks", "massive", "entropy_scaled", "last_row"),
     *("repeated_heads", "ov_copying", "head_importance", "induction_ablation"),
 }
 NEED_GROUPS = {
