@@ -172,6 +172,7 @@ def test_the_set_of_most_models_is_drawn(tree, put):
     assert draw(both, "layers")[1].attrs["set"] == "sotu"
 
 
+@pytest.mark.slow
 def test_the_report_tells_of_every_model(study):
     html = render(study, commands=[], versions={})
     for line in LINES:
