@@ -52,7 +52,9 @@ def draw_attention_bands(material: Material, theme: Theme) -> tuple[Figure, xr.D
     Bands after arXiv 2501.03489, §3 and figure 2(a). Memory: the measure.
     """
     data = material.measures["band_share"].compute()
-    data = data.assign({n: data[n].transpose("checkpoint", "band") for n in data.data_vars})
+    # In an order of our own: a store lists its arrays as its disk does.
+    kept = [n for n in ("value", "standard_error", "lower", "upper") if n in data]
+    data = data[kept].map(lambda array: array.transpose("checkpoint", "band"))
     if not has_numbers(data["value"]):
         raise ValueError("band_share is NaN at every checkpoint; there is nothing to draw")
     bands = [str(band) for band in data["band"].values]
