@@ -20,6 +20,7 @@ from runs.errors import InputError
 from runs.jobs import execute
 from runs.leases import _boot
 from runs.measures import measure
+from runs.plan import make_plan
 from runs.products.base import Arrays
 from runs.recipe import load_recipe
 from runs.store import open_store
@@ -367,3 +368,18 @@ def test_two_workers_and_one_give_the_same_arrays(write_recipe: Write) -> None:
                 np.testing.assert_allclose(other, values, rtol=1e-6, atol=1e-6)
             else:
                 np.testing.assert_array_equal(other, values)
+
+
+def test_a_set_with_visits_alone_is_counted_as_done(write_recipe: Write) -> None:
+    """Or the bar would stop short of its end."""
+    visits = (
+        'products = ["tokens"]\nvisits = ["head_ablation"]\n[capture.head_ablation]\nsamples = 4'
+    )
+    recipe = load_recipe(write_recipe(steps="steps = [1]", capture=visits))
+    execute(recipe)
+    StoreWriter(recipe.store).set_cell("speeches/head_ablation", "main/step1", status=MISSING)
+    events: list[runs.claims.Event] = []
+    plan = make_plan(recipe)
+    runs.claims.Worker(plan, StoreWriter(recipe.store), events.append).run()
+    (start,) = [event.samples for event in events if event.kind == "start"]
+    assert sum(event.samples for event in events if event.kind == "advance") == start == 40
