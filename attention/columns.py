@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from attention.operands import check_normaliser
+
 _BLOCK = 2**22  # probabilities in memory at a time
 
 
@@ -164,8 +166,4 @@ def _check(q: Tensor, k: Tensor, log_normaliser: Tensor) -> None:
             f"q {tuple(q.shape)} and k {tuple(k.shape)} must be (batch, head, position, feature), alike "
             "but for the heads"
         )
-    if log_normaliser.shape != q.shape[:3]:
-        raise ValueError(
-            f"log_normaliser {tuple(log_normaliser.shape)} must be (batch, head, position) "
-            f"{tuple(q.shape[:3])}"
-        )
+    check_normaliser(q, log_normaliser)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attention.operands import Rule, check
+from attention.operands import Rule, check, check_normaliser
 
 
 @torch.no_grad()
@@ -57,12 +57,8 @@ def offset_mass(
     """
     rule = Rule(scaling, causal, window, softcap, bias, sink)
     check(q, k, None, key_mask, rule, None)
+    check_normaliser(q, log_normaliser)
     batch, heads, length, _ = q.shape
-    if log_normaliser.shape != q.shape[:-1]:
-        raise ValueError(
-            f"log_normaliser {tuple(log_normaliser.shape)} must be (batch, head, position) "
-            f"{(batch, heads, length)}"
-        )
     if any(offset < 0 for offset in offsets):
         raise ValueError(f"offsets {tuple(offsets)} must be 0 or more")
     dtype = torch.promote_types(q.dtype, torch.float32)

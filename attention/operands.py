@@ -182,3 +182,12 @@ def check(
             raise ValueError(
                 f"{name} of length {len(vector)} must have one value a head: {q.shape[1]}"
             )
+
+
+def check_normaliser(q: Tensor, log_normaliser: Tensor) -> None:
+    """Raise ValueError if a normaliser is not one number a query."""
+    if log_normaliser.shape != q.shape[:3]:
+        raise ValueError(
+            f"log_normaliser {tuple(log_normaliser.shape)} must be (batch, head, position) "
+            f"{tuple(q.shape[:3])}"
+        )

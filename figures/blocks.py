@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -53,3 +55,21 @@ def spread_checkpoints(part: xr.Dataset, count: int, *, within: float = np.inf) 
     marks = np.geomspace(have[-1], max(have[begin], have[-1] / within), count - begin)
     near = [int(np.argmin(np.abs(np.log(have[begin:] / mark)))) + begin for mark in marks]
     return np.unique([0] * begin + near)
+
+
+def asked_checkpoints(part: xr.Dataset, steps: Sequence[int], branch: str) -> np.ndarray:
+    """Return positions of the checkpoints of some steps.
+
+    Raises
+    ------
+    ValueError
+        If a step is not in the branch; names the nearest.
+    """
+    have = part["step"].values.astype(int)
+    absent = [step for step in steps if step not in have]
+    if absent:
+        near = have[np.argmin(np.abs(have - absent[0]))]
+        raise ValueError(
+            f"steps holds {absent[0]}, not measured in branch {branch}; the nearest is {near}"
+        )
+    return np.array([int(np.flatnonzero(have == step)[0]) for step in steps])

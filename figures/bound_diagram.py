@@ -14,6 +14,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from figures import axes as shared
+from figures.blocks import asked_checkpoints
 from figures.heads import uniform_entropy
 from figures.row import FigureRow
 from figures.select import Material, by_branch, checkpoint_names
@@ -102,15 +103,9 @@ def draw_bound_diagram(
 
 def _chosen(part: xr.Dataset, steps: Sequence[int] | None, line: str) -> np.ndarray:
     """Positions on the checkpoint axis of the panels."""
-    have = part["step"].values.astype(int)
     if steps is not None:
-        absent = [step for step in steps if step not in have]
-        if absent:
-            near = have[np.argmin(np.abs(have - absent[0]))]
-            raise ValueError(
-                f"steps holds {absent[0]}, not measured in branch {line}; the nearest is {near}"
-            )
-        return np.array([int(np.flatnonzero(have == step)[0]) for step in steps])
+        return asked_checkpoints(part, steps, line)
+    have = part["step"].values.astype(int)
     if have.size <= _PANELS:
         return np.arange(have.size)
     marks = np.linspace(np.log1p(have[0]), np.log1p(have[-1]), _PANELS)

@@ -12,7 +12,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from figures import axes as shared
-from figures.blocks import depth_bar, depth_colours, spread_checkpoints
+from figures.blocks import asked_checkpoints, depth_bar, depth_colours, spread_checkpoints
 from figures.row import FigureRow
 from figures.select import Material, by_branch, checkpoint_names
 from figures.style import WIDTH, Theme
@@ -91,14 +91,7 @@ def draw_context(
 def _chosen(part: xr.Dataset, steps: Sequence[int] | None, branch: str) -> np.ndarray:
     if steps is None:
         return spread_checkpoints(part, _PANELS, within=100)
-    have = part["step"].values.astype(int)
-    absent = [step for step in steps if step not in have]
-    if absent:
-        near = have[np.argmin(np.abs(have - absent[0]))]
-        raise ValueError(
-            f"steps holds {absent[0]}, not measured in branch {branch}; the nearest is {near}"
-        )
-    return np.array([int(np.flatnonzero(have == step)[0]) for step in steps])
+    return asked_checkpoints(part, steps, branch)
 
 
 def _page(rows: list[tuple[str, list[tuple[str, xr.Dataset]]]], theme: Theme) -> Figure:

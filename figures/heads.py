@@ -17,6 +17,7 @@ from matplotlib.gridspec import GridSpec, GridSpecFromSubplotSpec, SubplotSpec
 from matplotlib.ticker import MaxNLocator
 
 from figures import axes as shared
+from figures.blocks import asked_checkpoints, spread_checkpoints
 from figures.row import FigureRow
 from figures.select import Material, by_branch, checkpoint_names, head_mean, is_study, line_names
 from figures.style import WIDTH, Theme
@@ -210,21 +211,9 @@ def _cell(sizes: Mapping[Any, int]) -> float:
 
 def _chosen(part: xr.Dataset, steps: Sequence[int] | None, branch: str) -> np.ndarray:
     """Positions on the checkpoint axis of the maps."""
-    have = part["step"].values.astype(int)
-    if steps is not None:
-        absent = [step for step in steps if step not in have]
-        if absent:
-            near = have[np.argmin(np.abs(have - absent[0]))]
-            raise ValueError(
-                f"steps holds {absent[0]}, not measured in branch {branch}; the nearest is {near}"
-            )
-        return np.array([int(np.flatnonzero(have == step)[0]) for step in steps])
-    if have.size <= _MAPS:
-        return np.arange(have.size)
-    begin = int(have[0] == 0)
-    marks = np.geomspace(have[begin], have[-1], _MAPS - begin)
-    near = [int(np.argmin(np.abs(np.log(have[begin:] / mark)))) + begin for mark in marks]
-    return np.unique([0] * begin + near)
+    if steps is None:
+        return spread_checkpoints(part, _MAPS)
+    return asked_checkpoints(part, steps, branch)
 
 
 def _maps(

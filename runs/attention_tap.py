@@ -36,6 +36,7 @@ class Inspector(Protocol):
         value: torch.Tensor,
         rule: Mapping[str, Any],
         statistics: Mapping[str, torch.Tensor],
+        output: torch.Tensor,
     ) -> None:
         """Take what one block computed.
 
@@ -50,6 +51,8 @@ class Inspector(Protocol):
             bias, sink.
         statistics
             Of that function, (sample, head, position); with `log_normaliser` any p_ij can be had.
+        output : (sample, head, position, feature)
+            Before the output projection, of all heads.
         """
 
 
@@ -65,10 +68,8 @@ class AttentionTap:
         (sample, position) bool, True at real tokens; None where no token is padding.
     inspect
         Called with what each block computed, or None; its statistics are never a fused kernel's.
-    zero_head
-        (block, head) whose output is set to zero, or None.
     zero_heads
-        More of them, silenced together.
+        (block, head) whose outputs are set to zero together.
     fused_within
         Error in nats up to which statistics come from a fused kernel, without `max_logit`; None for
         the streaming kernel always.
@@ -77,7 +78,6 @@ class AttentionTap:
     listener: Listener | None = None
     key_mask: torch.Tensor | None = None
     inspect: Inspector | None = None
-    zero_head: tuple[int, int] | None = None
     zero_heads: frozenset[tuple[int, int]] = frozenset()
     fused_within: float | None = None
 
@@ -130,11 +130,10 @@ def _attention(
         within = tap.fused_within if tap.inspect is None else None
         output, statistics = _with_statistics(query, key, value, rule, within)
         if tap.inspect is not None:
-            tap.inspect(block, query, key, value, rule, statistics)
+            tap.inspect(block, query, key, value, rule, statistics, output)
         if tap.listener is not None:
             tap.listener(block, statistics)
-    silenced = {*tap.zero_heads, *([] if tap.zero_head is None else [tap.zero_head])}
-    heads = [head for where, head in silenced if where == block]
+    heads = [head for where, head in tap.zero_heads if where == block]
     if heads:
         output = output.clone()
         output[:, heads] = 0

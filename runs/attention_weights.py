@@ -98,7 +98,13 @@ def observe(
     ids = torch.as_tensor(tokens[None], dtype=torch.long, device=loaded.device)
 
     def inspect(
-        block: int, query: Any, key: Any, value: Any, rule: Mapping[str, Any], statistics: Any
+        block: int,
+        query: Any,
+        key: Any,
+        value: Any,
+        rule: Mapping[str, Any],
+        statistics: Any,
+        output: torch.Tensor,
     ) -> None:
         each = {name: numbers[0] for name, numbers in statistics.items()}
         seen[block].core = (query[0], key[0], value[0], rule, each)

@@ -13,7 +13,7 @@ from runs.errors import InputError
 from runs.models.neox import TrainConfig
 from runs.models.trial import MATRICES, Log, Trial
 from runs.models.variants import Variant
-from runs.trials import gather_logs, sizes_of
+from runs.trials import check_counts, gather_logs, one_variable, sizes_of, small_config
 
 # Fixed before the first run, and all of it is reported.
 LEARNING_RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
@@ -62,8 +62,7 @@ class Collapse:
     collapsed_below: float = COLLAPSED_BELOW
 
     def __post_init__(self) -> None:
-        if self.seeds < 1 or self.steps < 1 or not 0 <= self.warmup <= self.steps:
-            raise InputError("--seeds and --steps must be at least 1, --warmup from 0 to --steps")
+        check_counts(self.seeds, self.steps, self.warmup)
         rates = self.learning_rates
         if not rates or not all(0 < r < math.inf for r in rates) or len({*rates}) < len(rates):
             raise InputError("--learning-rates must be above 0, each once, such as 0.001,0.01")
@@ -94,19 +93,7 @@ class Collapse:
 
     def config(self, learning_rate: float, seed: int) -> TrainConfig:
         """Sizes and optimiser of one run."""
-        return TrainConfig(
-            layers=4,
-            width=64,
-            mlp=256,
-            vocabulary=1024,
-            length=64,
-            batch=16,
-            steps=self.steps,
-            lr=learning_rate,
-            warmup=max(1, self.warmup),  # 1: the first update has the whole rate
-            seed=seed,
-            threads=1,
-        )
+        return small_config(self.steps, learning_rate, self.warmup, seed)
 
     def trials(self) -> list[Trial]:
         """Every variant at every learning rate from every seed."""
@@ -142,15 +129,15 @@ class Collapse:
         events = events_of(whole, length=config.length, below=self.collapsed_below)
         told = {"about": ("variant", [VARIANTS[name].about for name in self.variants])}
         found = {
-            "collapse_loss/train": (_one(whole, "loss"), "nats"),
-            "collapse_loss/held_out": (_one(whole, "held_out_loss"), "nats"),
+            "collapse_loss/train": (one_variable(whole, "loss"), "nats"),
+            "collapse_loss/held_out": (one_variable(whole, "held_out_loss"), "nats"),
             "collapse_gradient_norm/before_clipping": (
-                _one(whole, "gradient_norm"),
+                one_variable(whole, "gradient_norm"),
                 "nats / weight",
             ),
-            "collapse_entropy/zhai2023": (_one(whole, "entropy"), "nats"),
-            "collapse_spectral_norm/effective": (_one(whole, "spectral_norm"), "1"),
-            "collapse_qk_norm/bare": (_one(whole, "qk_norm"), "1"),
+            "collapse_entropy/zhai2023": (one_variable(whole, "entropy"), "nats"),
+            "collapse_spectral_norm/effective": (one_variable(whole, "spectral_norm"), "1"),
+            "collapse_qk_norm/bare": (one_variable(whole, "qk_norm"), "1"),
             "collapse_gamma/fused_qkv": (
                 whole[["gamma", "norm_over_gamma"]].rename(gamma="value"),
                 "1",
@@ -244,8 +231,3 @@ def events_of(whole: xr.Dataset, *, length: int, below: float) -> xr.Dataset:
             "threshold": below * uniform,
         }
     )
-
-
-def _one(whole: xr.Dataset, name: str) -> xr.Dataset:
-    data = whole[[name]].rename({name: "value"})
-    return data.drop_vars([c for c in data.coords if c not in data.dims])

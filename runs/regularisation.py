@@ -10,12 +10,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from attention.bands import band_of
 from attention.regularisation import REFERENCES, highest_entropy
 from runs.errors import InputError
 from runs.models.neox import TrainConfig
 from runs.models.trial import Log, Trial
 from runs.models.variants import Regulariser, Variant
-from runs.trials import gather_logs, sizes_of
+from runs.trials import check_counts, gather_logs, one_variable, sizes_of, small_config
 
 # The paper's SM+LN+G, SM+LN+R, SM+G, SM+R and SM.
 ARCHITECTURES = {
@@ -69,8 +70,7 @@ class Regularisation:
     margins: tuple[float, ...] = MARGINS
 
     def __post_init__(self) -> None:
-        if self.seeds < 1 or self.steps < 1 or not 0 <= self.warmup <= self.steps:
-            raise InputError("--seeds and --steps must be at least 1, --warmup from 0 to --steps")
+        check_counts(self.seeds, self.steps, self.warmup)
         if not all(0 < x < math.inf for x in (self.learning_rate, self.temperature)):
             raise InputError("--learning-rate and --temperature must be above 0")
         if self.reference not in REFERENCES:
@@ -107,19 +107,7 @@ class Regularisation:
 
     def config(self, seed: int) -> TrainConfig:
         """Sizes and optimiser of one run."""
-        return TrainConfig(
-            layers=4,
-            width=64,
-            mlp=256,
-            vocabulary=1024,
-            length=64,
-            batch=16,
-            steps=self.steps,
-            lr=self.learning_rate,
-            warmup=max(1, self.warmup),
-            seed=seed,
-            threads=1,
-        )
+        return small_config(self.steps, self.learning_rate, self.warmup, seed)
 
     def variant(self, architecture: str, regulariser: str, margin: float) -> Variant:
         """An architecture with a regulariser, a key of `REGULARISERS`."""
@@ -174,18 +162,18 @@ class Regularisation:
         about = {"about": ("architecture", [v.about for v in ARCHITECTURES.values()])}
         named = {"told": ("regulariser", list(REGULARISERS.values()))}
         found = {
-            "regularisation_loss/train": (_one(whole, "loss"), "nats"),
-            "regularisation_loss/held_out": (_one(whole, "held_out_loss"), "nats"),
+            "regularisation_loss/train": (one_variable(whole, "loss"), "nats"),
+            "regularisation_loss/held_out": (one_variable(whole, "held_out_loss"), "nats"),
             "regularisation_gradient_norm/before_clipping": (
-                _one(whole, "gradient_norm"),
+                one_variable(whole, "gradient_norm"),
                 "nats / weight",
             ),
             "regularisation_entropy/zhai2023": (
-                _one(whole, "entropy").assign(about).assign(named),
+                one_variable(whole, "entropy").assign(about).assign(named),
                 "nats",
             ),
-            "regularisation_threshold/share": (_one(whole, "threshold"), "1"),
-            "regularisation_temperature/mean": (_one(whole, "temperature"), "1"),
+            "regularisation_threshold/share": (one_variable(whole, "threshold"), "1"),
+            "regularisation_temperature/mean": (one_variable(whole, "temperature"), "1"),
         }
         uniform = highest_entropy(config.length, "causal_uniform")
         for convention, top in (("observed_max", None), ("causal_uniform", uniform)):
@@ -273,11 +261,6 @@ def _shares(entropy: NDArray[np.float64], top: float | None) -> NDArray[np.float
     highest = float(entropy.max()) if top is None else top
     if highest <= 0:
         return np.array([1.0, 0.0, 0.0, 0.0])
-    band = np.minimum(entropy / highest * len(BANDS), len(BANDS) - 1).astype(int)
+    band = band_of(entropy / highest).astype(int)
     shares: NDArray[np.float64] = np.bincount(band.ravel(), minlength=len(BANDS)) / band.size
     return shares
-
-
-def _one(whole: xr.Dataset, name: str) -> xr.Dataset:
-    data = whole[[name]].rename({name: "value"})
-    return data.drop_vars([c for c in data.coords if c not in data.dims])

@@ -371,6 +371,35 @@ def gather_logs(
     return xr.Dataset(data, {**axes, "step": steps, **told})
 
 
+def one_variable(whole: xr.Dataset, name: str) -> xr.Dataset:
+    """One of the gathered logs as `value`, with the coordinates of its own dimensions."""
+    data = whole[[name]].rename({name: "value"})
+    return data.drop_vars([c for c in data.coords if c not in data.dims])
+
+
+def check_counts(seeds: int, steps: int, warmup: int) -> None:
+    """Refuse counts that no run can have."""
+    if seeds < 1 or steps < 1 or not 0 <= warmup <= steps:
+        raise InputError("--seeds and --steps must be at least 1, --warmup from 0 to --steps")
+
+
+def small_config(steps: int, learning_rate: float, warmup: int, seed: int) -> TrainConfig:
+    """Sizes and optimiser of one run: small enough for dozens in minutes."""
+    return TrainConfig(
+        layers=4,
+        width=64,
+        mlp=256,
+        vocabulary=1024,
+        length=64,
+        batch=16,
+        steps=steps,
+        lr=learning_rate,
+        warmup=max(1, warmup),  # 1: the first update has the whole rate
+        seed=seed,
+        threads=1,
+    )
+
+
 def numbers(text: str, option: str) -> tuple[float, ...]:
     """Numbers with commas between.
 

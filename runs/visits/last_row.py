@@ -33,6 +33,7 @@ def _read(loaded: LoadedModel, spec: Spec) -> xr.Dataset:
         value: torch.Tensor,
         rule: Mapping[str, Any],
         statistics: Mapping[str, torch.Tensor],
+        output: torch.Tensor,
     ) -> None:
         normaliser, last = statistics["log_normaliser"], slice(length - 1, length)
         p = row_probabilities(query, key, normaliser, **rule, rows=last)[:, :, 0]

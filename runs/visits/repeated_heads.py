@@ -47,6 +47,7 @@ class HeadReadings:
         value: torch.Tensor,
         rule: Mapping[str, Any],
         statistics: Mapping[str, torch.Tensor],
+        output: torch.Tensor,
     ) -> None:
         """Read one block."""
         mass = offset_mass(query, key, statistics["log_normaliser"], self._offsets, **rule)

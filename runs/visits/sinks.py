@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from attention.columns import column_sums
 from attention.sinks import key_importance, uniform_column_sums
-from attention.streaming import attend_with_statistics
 from runs.attention_tap import AttentionTap, attention_as, register
 from runs.errors import InputError
 from runs.inputs import load_tokenizer
@@ -72,9 +71,9 @@ def _attention(
         value: torch.Tensor,
         rule: Mapping[str, Any],
         statistics: Mapping[str, torch.Tensor],
+        output: torch.Tensor,
     ) -> None:
         normaliser = statistics["log_normaliser"]
-        output, _ = attend_with_statistics(query, key, value, **rule)
         kept[block] = {
             "sums": column_sums(query, key, normaliser, **rule),
             "window": column_sums(query, key, normaliser, **rule, stop=table.window),

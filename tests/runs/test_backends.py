@@ -340,6 +340,7 @@ def test_what_a_block_computes_can_be_inspected() -> None:
         value: torch.Tensor,
         rule: Mapping[str, Any],
         statistics: Mapping[str, torch.Tensor],
+        output: torch.Tensor,
     ) -> None:
         shared = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
         logits = query @ shared.transpose(-1, -2) * rule["scaling"]

@@ -17,7 +17,6 @@ from scipy.special import entr
 
 from attention.reach import log_visible, logit_scale
 from attention.sinks import key_importance
-from runs.attention_tap import AttentionTap, attention_as, register
 from runs.errors import InputError
 from runs.inputs import load_tokenizer
 from runs.jobs import execute
@@ -26,13 +25,11 @@ from runs.loading import load_model, quiet_transformers
 from runs.measures import measure
 from runs.plan import make_plan
 from runs.recipe import load_recipe
-from runs.rope import rope_base, rotary_modules
 from runs.rows import reach as rows
 from runs.store import open_store
 from runs.tables import CaptureTable, ScaledTable
-from runs.visits.entropy_scaled import changed, scaled_logits
-from runs.visits.sinks import CLASSES, key_classes, uniform_class_mass
-from tests.runs.zoo import batch, tiny
+from runs.visits.entropy_scaled import changed
+from tests.runs.zoo import tiny
 
 Write = Callable[..., Path]
 CAPTURE = """products = ["attention", "massive", "hidden"]
@@ -361,64 +358,6 @@ def test_scaled_measures_are_means_over_samples(tree: xr.DataTree) -> None:
     assert slopes.notnull().all()
 
 
-@pytest.mark.parametrize("name", ["GPT-NeoX parallel", "Llama", "OLMo-2", "Gemma-2"])
-def test_a_base_is_set_and_restored(name: str) -> None:
-    model, (ids, _) = tiny(name), batch()
-    with torch.inference_mode():
-        before = model(ids).logits
-        frequencies = [m.inv_freq.clone() for m in rotary_modules(model)]
-        with rope_base(model, 300.0):
-            inside = model(ids).logits
-        after = model(ids).logits
-        built = tiny(
-            name,
-            rope_parameters={**model.config.rope_parameters, "rope_theta": 300.0},
-        )
-        torch.testing.assert_close(inside, built(ids).logits, atol=1e-5, rtol=0)
-    assert (before - inside).abs().max() > 1e-4
-    torch.testing.assert_close(before, after, atol=0, rtol=0)
-    kept = [m.inv_freq for m in rotary_modules(model)]
-    assert all(torch.equal(a, b) for a, b in zip(kept, frequencies, strict=True))
-    with pytest.raises(RuntimeError, match="stop"), rope_base(model, 300.0):
-        raise RuntimeError("stop")
-    assert all(
-        torch.equal(m.inv_freq, f) for m, f in zip(rotary_modules(model), frequencies, strict=True)
-    )
-
-
-def test_what_has_no_plain_rotary_embedding_is_refused() -> None:
-    with pytest.raises(InputError, match="GPT2LMHeadModel has no rotary embedding"):
-        rotary_modules(tiny("GPT-2"))
-    scaled = tiny(
-        "Llama",
-        rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0},
-    )
-    with pytest.raises(InputError, match="scales its rotary embedding"):
-        rotary_modules(scaled)
-
-
-@pytest.mark.parametrize("name", ["GPT-NeoX parallel", "Llama", "Gemma-2", "GPT-2"])
-def test_scaled_logits_are_restored_and_spare_the_first_blocks(name: str) -> None:
-    loaded, (ids, _) = wrap(tiny(name)), batch()
-
-    def entropies() -> dict[int, torch.Tensor]:
-        seen: dict[int, torch.Tensor] = {}
-        with torch.inference_mode(), AttentionTap(lambda b, s: seen.update({b: s["entropy"]})):
-            loaded.forward(ids)
-        return seen
-
-    with attention_as(loaded.model, register()):
-        before = entropies()
-        with scaled_logits(loaded.model, context=4, exempt=2):
-            inside = entropies()
-        after = entropies()
-    for block in (1, 2):
-        torch.testing.assert_close(inside[block], before[block], atol=0, rtol=0)
-    assert (inside[3] - before[3]).abs().max() > 1e-4
-    torch.testing.assert_close(inside[3][..., :4], before[3][..., :4], atol=1e-6, rtol=0)
-    torch.testing.assert_close(after[3], before[3], atol=0, rtol=0)
-
-
 def test_the_context_is_the_configurations_unless_given() -> None:
     loaded = wrap(tiny("Llama"))
     table = ScaledTable(exempt=0)
@@ -460,29 +399,6 @@ shuffle_seed = 1
     assert (abs(half - whole.isel(position_bin=slice(12))) < 0.2).all()
 
 
-class Words:
-    """A tokenizer of five tokens."""
-
-    bos_token_id, eos_token_id = None, 0
-
-    def decode(self, ids: list[int]) -> str:
-        return ["<end>", " word", " .", "\n", "ab,", " "][ids[0]]
-
-
-def test_classes_of_keys() -> None:
-    tokens = np.array([[2, 0, 1, 2, 3, 4, 5], [1, 1, 2, 0, 0, 0, 0]], np.int32)
-    length = np.array([7, 3], np.int32)
-    names = [*CLASSES, "padding"]
-    found = key_classes(tokens, length, Words())
-    assert [names[c] for c in found[0]] == [
-        "first", "separator", "other", "delimiter", "delimiter", "other", "other",
-    ]  # fmt: skip
-    assert [names[c] for c in found[1]] == ["first", "other", "delimiter", *["padding"] * 4]
-    mass = uniform_class_mass(found, length)
-    np.testing.assert_allclose(mass.sum(1), 1)
-    assert mass[1, CLASSES.index("first")] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
-
-
 @pytest.mark.parametrize(
     ("table", "message"),
     [
@@ -508,12 +424,3 @@ def test_defaults_are_those_of_the_papers() -> None:
     capture = CaptureTable()
     assert (capture.sinks.samples, capture.sinks.window) == (100, 64)
     assert (capture.last_row.samples, capture.entropy_scaled.exempt) == (128, 2)
-
-
-def test_the_tokenizer_of_the_series_knows_its_delimiters(series_folder: Path) -> None:
-    tokenizer: Any = load_tokenizer(series_folder)
-    ids = np.array([tokenizer("the union. of", add_special_tokens=False)["input_ids"]], np.int32)
-    found = key_classes(ids, np.array([ids.shape[1]], np.int32), tokenizer)
-    dots = [tokenizer.decode([i]).strip() == "." for i in ids[0]]
-    assert any(dots)
-    assert (found[0] == CLASSES.index("delimiter")).tolist() == dots

@@ -146,7 +146,7 @@ def test_head_matrices_make_the_models_queries_and_keys():
     x = torch.randn(1, 1, 16, generator=torch.Generator().manual_seed(0))
     seen: dict[str, torch.Tensor] = {}
 
-    def inspect(block, query, key, value, rule, statistics):
+    def inspect(block, query, key, value, rule, statistics, output):
         seen.update(query=query, key=key, value=value)
 
     # At position 0 the rotary embedding is the identity.
