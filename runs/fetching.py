@@ -49,7 +49,7 @@ class Fetcher:
 
     def ahead(self, upcoming: Iterable[Checkpoint]) -> None:
         """Begin to fetch the next ones in the background."""
-        if not self.table.prefetch or self.table.kind in ("local", "gguf"):
+        if not self.table.prefetch or self.table.kind in ("local", "gguf", "trained"):
             return
         for checkpoint in upcoming:
             if len(self._queue) >= self.table.prefetch:

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from runs.catalogue import MEASURES, Row
 from runs.claims import Event, Worker
 from runs.damage import blamed_on_damage
-from runs.errors import CheckpointError, InputError, PhasescopeError
+from runs.errors import CheckpointError, InputError, PhasescopeError, concerning
 from runs.fetching import Fetcher
 from runs.folders import read_folder
 from runs.gate import apply_verdicts
@@ -36,6 +36,7 @@ from runs.score_nodes import write_scores
 from runs.shards import Shard
 from runs.store import open_store
 from runs.terminal import open_console
+from runs.training import train_missing
 from runs.verify import Verdict, verify_series
 from runs.visits import VISITS
 from runs.writing import DONE, FAILED, MISSING, StoreWriter
@@ -116,6 +117,8 @@ def execute(
     Outcome
     """
     console = console or Console(quiet=True)
+    with concerning(recipe.source):
+        train_missing(recipe, console)
     whole = make_plan(recipe)
     rows = wanted_rows(recipe)
     with blamed_on_damage(recipe.store):

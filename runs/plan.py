@@ -22,6 +22,7 @@ from runs.products import PRODUCTS
 from runs.products.base import ArraySpec, Spec
 from runs.recipe import Recipe, SeriesTable
 from runs.series import Series, gguf, hub, local, olmo, olmo2, olmo3, pythia, stages
+from runs.trained import trained
 from runs.visits import VISITS
 from runs.writing import SCHEMA
 
@@ -221,6 +222,8 @@ def _whole_series(table: SeriesTable) -> Series:
             return olmo2(size, early=table.early, cache=cache)
         case "olmo3":
             return olmo3(size, cache=cache)
+        case "trained":
+            return trained(table)
         case "stages":
             return stages(table.stages or {}, cache=cache)
         case "hub":

@@ -10,6 +10,7 @@ from runs.outline import outline
 from runs.plan import check_recipe, make_plan, series_of
 from runs.recipe import Recipe
 from runs.screens import show_faults, show_outline, show_plan
+from runs.trained import untrained
 
 
 def show_recipe(recipe: Recipe, console: Console) -> None:
@@ -27,6 +28,16 @@ def show_recipe(recipe: Recipe, console: Console) -> None:
     InputError
         If the recipe, or what it names, cannot be used.
     """
+    with concerning(recipe.source):
+        runs = untrained(recipe.series)
+    if runs:
+        console.print(
+            f"{runs} of {len(recipe.series.seeds)} runs are not trained yet; `phasescope run` trains "
+            f"them first, in {recipe.series.folder}. Plan again then: the rest is read from their files.",
+            soft_wrap=True,
+            highlight=False,
+        )
+        return
     series = series_of(recipe)
     published = bool(series.checkpoints[0].repository)
     ready = series.tokenizer is not None and all(i.path.exists() for i in recipe.inputs.values())

@@ -35,6 +35,7 @@ _SERIES_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "olmo3": (("size",), ()),
     "hub": (("repository",), ("pattern", "tokens_per_step")),
     "stages": (("stages",), ()),
+    "trained": (("model", "path"), ("seeds", "training")),
 }
 _ON_A_HUB = ("cache", "prefetch", "keep", "disk_budget")
 _EVERY_KIND = ("kind", "tokenizer", "branches", "steps", "step_range", "log_spaced", "accept")
@@ -45,7 +46,9 @@ _Stage = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+(@[\w.-]+)?$")]
 class SeriesTable(Table):
     """`[series]`: which checkpoints, in which order, and how many are on the disk at a time."""
 
-    kind: Literal["local", "gguf", "pythia", "olmo", "olmo2", "olmo3", "hub", "stages"] = "local"
+    kind: Literal[
+        "local", "gguf", "pythia", "olmo", "olmo2", "olmo3", "hub", "stages", "trained"
+    ] = "local"
     path: Path | None = None
     package: PackageName | None = None
     size: str | None = None
@@ -56,6 +59,9 @@ class SeriesTable(Table):
     early: bool = True
     repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
     stages: Annotated[dict[Name, _Stage], Field(min_length=1)] | None = None
+    model: Literal["neox"] | None = None
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
+    training: dict[Name, Any] = Field(default_factory=dict)
     pattern: str | None = None
     cache: Path | None = None
     tokens_per_step: Annotated[Whole, Field(gt=0)] | None = None
@@ -75,7 +81,9 @@ class SeriesTable(Table):
         for key in required:
             if getattr(self, key) is None:
                 raise ValueError(f'`{key}` is required with kind = "{self.kind}"')
-        hub = () if self.kind in ("local", "gguf") else _ON_A_HUB
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("`seeds` names a seed twice")
+        hub = () if self.kind in ("local", "gguf", "trained") else _ON_A_HUB
         allowed = {*_EVERY_KIND, *required, *more, *hub}
         for key in sorted(self.model_fields_set - allowed):
             raise ValueError(

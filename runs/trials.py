@@ -29,8 +29,8 @@ from runs.measures import write_node
 from runs.models.atomic import whole
 from runs.models.corpus import load_speeches
 from runs.models.neox import TrainConfig, pack
-from runs.models.pretrain import locked, threads_set
 from runs.models.tokenizer import train_tokenizer
+from runs.models.training_run import locked, threads_set
 from runs.models.trial import Log, Trial, run_trial
 from runs.progress import simple_bar
 from runs.store import open_store

@@ -34,8 +34,8 @@ from runs.models.objectives import (
     policy_loss,
     preference_loss,
 )
-from runs.models.pretrain import MANIFEST, locked, no_bar, threads_set, write_json
 from runs.models.tokenizer import copy_tokenizer
+from runs.models.training_run import MANIFEST, locked, no_bar, threads_set, write_json
 
 Progress = Callable[[str, int, int, float], None]
 _Losses = Iterator[tuple[int, float]]  # step and loss of every update

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from runs.errors import InputError, PhasescopeError
-from runs.models import atomic, pretrain
+from runs.models import atomic, pretrain, training_run
 from runs.models.neox import TrainConfig, checkpoint_steps, learning_rate
 from runs.models.pretrain import train
 from runs.series import local
@@ -58,7 +58,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def _save_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrain, "STATE_EVERY", 4)
+    monkeypatch.setattr(training_run, "STATE_EVERY", 4)
 
 
 @pytest.fixture(scope="module")
