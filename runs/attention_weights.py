@@ -15,12 +15,10 @@ from torch import nn
 from runs.attention_tap import AttentionTap
 from runs.errors import CheckpointError, InputError
 from runs.loaded import LoadedModel, materialised
+from runs.projections import attention_module, output_matrix, projections
 
 Floats = NDArray[np.float64]
 
-_FUSED = {"query_key_value": "dense", "c_attn": "c_proj"}
-_APART = ("q_proj", "k_proj", "v_proj")
-_OUTPUTS = ("o_proj", "dense", "out_proj")
 _BEFORE = ("input_layernorm", "ln_1", "norm_1", "attention_norm")
 _FULL, _HALF = 1e-3, 5e-2  # of the largest entry, in float32 and in 8 or 11 bits
 
@@ -171,24 +169,6 @@ def _watched(
             handle.remove()
 
 
-def attention_module(block: nn.Module) -> nn.Module:
-    """The attention of a decoder block, known by the names of its projections.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    for module in block.modules():
-        names = {name for name, _ in module.named_children()}
-        if names.issuperset(_APART) or names & set(_FUSED):
-            return module
-    raise InputError(
-        f"{type(block).__name__}: no projections of queries, keys and values by a known name, so their "
-        "weights cannot be read; leave `qk_norms` out of capture.visits"
-    )
-
-
 def has_query_key_norm(block: nn.Module) -> bool:
     """Whether queries or keys are normalised, so that W_Q W_Kᵀ alone does not make the logits."""
     return any(
@@ -221,17 +201,13 @@ def head_weights(loaded: LoadedModel, block: int, seen: Observed) -> HeadWeights
     -----
     Memory: a float64 copy of the block's attention weights.
     """
-    attention = attention_module(loaded.blocks[block - 1])
-    heads, size = seen.q.shape[0], seen.q.shape[-1]
-    q, k, v = _projections(attention, heads, seen.k.shape[0], size)
-    o, o_bias = _matrix(
-        attention, next(n for n in (*_FUSED.values(), *_OUTPUTS) if _has(attention, n))
-    )
-    output = o.reshape(heads, -1, o.shape[-1])
+    module, heads = loaded.blocks[block - 1], seen.q.shape[0]
+    q, k, v = (part.numpy() for part in projections(module, heads))
+    output, o_bias = (part.numpy() for part in output_matrix(module, heads))
     ones = np.concatenate([_array(seen.x), np.ones((len(seen.x), 1))], axis=1)
     tolerance = _FULL if seen.x.dtype == torch.float32 else _HALF
     rows = [("values", ones @ v, seen.v)]
-    if not has_query_key_norm(loaded.blocks[block - 1]):
+    if not has_query_key_norm(module):
         rows += [
             ("queries", _turned(ones @ q, seen), seen.q),
             ("keys", _turned(ones @ k, seen), seen.k),
@@ -250,40 +226,7 @@ def head_weights(loaded: LoadedModel, block: int, seen: Observed) -> HeadWeights
                 "a norm), so leave `qk_norms` out of capture.visits"
             )
     k, v = (np.repeat(w, repeat, axis=0) for w in (k, v))
-    return HeadWeights(q, k, v, output, _gain(loaded.blocks[block - 1], seen, tolerance))
-
-
-def _projections(attention: nn.Module, heads: int, kv_heads: int, size: int) -> list[Floats]:
-    """q, k and v (head or kv_head, d + 1, feature), the bias in the last row."""
-    if _has(attention, "query_key_value"):  # GPT-NeoX: query, key and value of one head together
-        weight, bias = _matrix(attention, "query_key_value")
-        whole = np.concatenate([weight, bias[None]]).reshape(-1, heads, 3, size)
-        return [whole[:, :, part].transpose(1, 0, 2) for part in range(3)]
-    if _has(attention, "c_attn"):
-        weight, bias = _matrix(attention, "c_attn")
-        parts = np.split(np.concatenate([weight, bias[None]]), 3, axis=1)
-    else:
-        parts = [np.concatenate([w, b[None]]) for w, b in (_matrix(attention, n) for n in _APART)]
-    counts = (heads, kv_heads, kv_heads)
-    return [
-        part.reshape(len(part), count, -1).transpose(1, 0, 2)
-        for part, count in zip(parts, counts, strict=True)
-    ]
-
-
-def _has(module: nn.Module, name: str) -> bool:
-    return isinstance(getattr(module, name, None), nn.Module)
-
-
-def _matrix(attention: nn.Module, name: str) -> tuple[Floats, Floats]:
-    """Weight (in, out) and bias (out,) of a linear map."""
-    linear = getattr(attention, name)
-    weight = _array(materialised(linear, "weight"))
-    if type(linear).__name__ != "Conv1D":  # GPT-2 keeps (in, out), everybody else (out, in)
-        weight = weight.T
-    if getattr(linear, "bias", None) is None:
-        return weight, np.zeros(weight.shape[1])
-    return weight, _array(materialised(linear, "bias"))
+    return HeadWeights(q, k, v, output, _gain(module, seen, tolerance))
 
 
 def _turned(rows: Floats, seen: Observed) -> Floats:
@@ -299,7 +242,14 @@ def _turned(rows: Floats, seen: Observed) -> Floats:
 
 def _gain(block: nn.Module, seen: Observed, tolerance: float) -> Floats | None:
     """Gain of the norm before attention, if it is one that was seen to do just that."""
-    norm = next((getattr(block, name) for name in _BEFORE if _has(block, name)), None)
+    norm = next(
+        (
+            getattr(block, name)
+            for name in _BEFORE
+            if isinstance(getattr(block, name, None), nn.Module)
+        ),
+        None,
+    )
     weight = None if norm is None else getattr(norm, "weight", None)
     if norm is None or weight is None:
         return None

@@ -9,11 +9,7 @@ from torch import Tensor, nn
 
 from runs.errors import InputError
 from runs.loaded import LoadedModel, materialised
-
-_ATTENTION = ("attention", "self_attn", "attn", "self_attention")
-_OUTPUT = ("o_proj", "dense", "c_proj", "out_proj")
-# Fused matrices whose rows are known to be (head, query-key-value, feature).
-_FUSED_BY_HEAD = ("GPTNeoXAttention", "BloomAttention")
+from runs.projections import output_matrix, projections
 
 
 @dataclass(frozen=True)
@@ -28,18 +24,6 @@ class ValueOutput:
 
     value: Tensor
     output: Tensor
-
-
-def output_projection(block: nn.Module) -> nn.Module:
-    """The linear map after a block's heads.
-
-    Raises
-    ------
-    InputError
-        If none of the known names is there.
-    """
-    attention = _child(block, _ATTENTION)
-    return _child(attention, _OUTPUT)
 
 
 @torch.no_grad()
@@ -67,16 +51,12 @@ def value_output(loaded: LoadedModel, block: int) -> ValueOutput:
         If the matrices are not found.
     """
     module, heads = loaded.blocks[block - 1], loaded.shape.heads
-    attention = _child(module, _ATTENTION)
-    value = _value_matrix(attention, heads)
-    output = _matrix(_child(attention, _OUTPUT))
-    width = output.shape[0] // heads
-    value = value.view(value.shape[0], -1, width).transpose(0, 1)
+    value = projections(module, heads)[2][:, :-1]
     value = value.repeat_interleave(heads // value.shape[0], 0)
+    out, _ = output_matrix(module, heads)
     before, after = _norms(module)
     if before is not None:
         value = norm_matrix(before, value.shape[1]) @ value
-    out = output.view(heads, width, -1)
     if after is not None:
         out = out @ norm_matrix(after, out.shape[-1])
     return ValueOutput(value, out)
@@ -138,35 +118,3 @@ def _norms(block: nn.Module) -> tuple[nn.Module | None, nn.Module | None]:
             "runs/value_output.py"
         )
     return before, after
-
-
-def _value_matrix(attention: nn.Module, heads: int) -> Tensor:
-    """W_V (feature, values), row vectors from the left."""
-    there = dict(attention.named_children())
-    if "v_proj" in there:
-        return _matrix(there["v_proj"])
-    if "c_attn" in there:
-        whole = _matrix(there["c_attn"])
-        return whole[:, whole.shape[1] * 2 // 3 :]
-    if "query_key_value" in there and type(attention).__name__ in _FUSED_BY_HEAD:
-        whole = _matrix(there["query_key_value"])
-        return whole.view(whole.shape[0], heads, 3, -1)[:, :, 2].reshape(whole.shape[0], -1)
-    raise InputError(
-        f"{type(attention).__name__}: the values' matrix is not found; add it to runs/value_output.py"
-    )
-
-
-def _matrix(module: nn.Module) -> Tensor:
-    """A linear map's matrix in float64, (in, out) as row vectors take it."""
-    weight = materialised(module, "weight").detach().cpu().double()
-    return weight if type(module).__name__ == "Conv1D" else weight.T.contiguous()
-
-
-def _child(module: nn.Module, names: tuple[str, ...]) -> nn.Module:
-    there = dict(module.named_children())
-    for name in names:
-        if name in there:
-            return there[name]
-    raise InputError(
-        f"{type(module).__name__}: has none of {', '.join(names)}; add its name to runs/value_output.py"
-    )

@@ -15,7 +15,7 @@ from torch import nn
 from runs.attention_tap import attention_as
 from runs.loaded import LoadedModel
 from runs.products.base import ArraySpec, Spec
-from runs.value_output import output_projection
+from runs.projections import output_projection
 from runs.visits.base import VisitRow
 
 _LOGITS = 2**25  # entries of the logits of the samples that go together

@@ -22,10 +22,10 @@ from runs.loaded import LoadedModel, wrap
 from runs.plan import make_plan
 from runs.points import choose_points
 from runs.products.base import Spec
+from runs.projections import output_projection
 from runs.recipe import InputTable, load_recipe
 from runs.store import open_store
 from runs.tables import CaptureTable
-from runs.value_output import output_projection
 from runs.visits import VISITS
 from runs.visits.induction_ablation import choose_heads
 from runs.visits.repeated_heads import HeadReadings, read_heads

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from runs.loaded import LoadedModel
-from runs.value_output import norm_matrix, output_projection, token_overlap, value_output
+from runs.projections import output_projection
+from runs.value_output import norm_matrix, token_overlap, value_output
 from runs.visits import VISITS
 from tests.runs.test_repeated import EVERY, loaded_tiny, spec_of
 
