@@ -293,7 +293,7 @@ ROW = FigureRow(
         ("head_emergence", "above_0.3"),
     ),
     phases=False,
-    source="heads after arXiv 2209.11895 and 2410.10781",
+    source="the heads of arXiv 2209.11895 and 2410.10781",
     caption=(
         "A row a head, a column a checkpoint (of a single one, a map), coloured by where most of the"
         " head's attention goes on repeated random tokens, if that is at least {threshold}; else near"

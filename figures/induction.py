@@ -280,7 +280,7 @@ ROW = FigureRow(
     needs=(("induction_score", "valid_rows"),),
     optional=(("repeated_loss", "by_copy"), ("induction_ablation", "zero")),
     phases=False,
-    source="after the induction mosaic of N. Nanda, and arXiv 2209.11895",
+    source="the induction mosaic of N. Nanda, and arXiv 2209.11895",
     caption=(
         "Induction score: attention from a token that has come before to the token that followed it"
         " then, mean over such rows only and over samples. {panels} Inputs: {inputs}."
