@@ -25,11 +25,11 @@ BEHAVIOURS = {
     "induction": "induction",
     "first_key": "first token (sink)",
 }
-_MEASURES = {
-    "previous": "previous_token_score",
-    "duplicate": "duplicate_token_score",
-    "induction": "induction_score",
-    "first_key": "repeated_first_key",
+MEASURES = {
+    "previous": ("previous_token_score", "valid_rows"),
+    "duplicate": ("duplicate_token_score", "valid_rows"),
+    "induction": ("induction_score", "valid_rows"),
+    "first_key": ("repeated_first_key", "mean"),
 }
 OTHERS = ("near uniform", "other")
 UNIFORM = 0.9  # of ln(visible keys)
@@ -62,15 +62,15 @@ def draw_head_lives(
     A head that does two things is given the one that has more attention. Memory: the measures.
     """
     scores = xr.concat(
-        [material.measures[name]["value"].compute() for name in _MEASURES.values()],
-        pd.Index(list(_MEASURES), name="behaviour"), coords="minimal", compat="override",
+        [material.measures[name]["value"].compute() for name, _ in MEASURES.values()],
+        pd.Index(list(MEASURES), name="behaviour"), coords="minimal", compat="override",
         join="override",
     )  # fmt: skip
     uniform = material.measures["repeated_uniformity"]["value"].compute()
     life = lives(scores, uniform, threshold)
     emerged = material.measures["head_emergence"].compute()
     parts = list(by_branch(life.to_dataset(name="life")))
-    marks = {line: _emergence(part) for line, part in by_branch(emerged)}
+    marks = {line: emergence_of(part) for line, part in by_branch(emerged)}
     named = len(parts) > 1
     alone = [part.sizes["checkpoint"] == 1 for _, part in parts]
     rows = [
@@ -124,8 +124,18 @@ def lives(scores: xr.DataArray, uniform: xr.DataArray, threshold: float) -> xr.D
     return spread.copy(data=found)
 
 
-def _emergence(part: xr.Dataset) -> xr.Dataset:
-    """Steps and intervals of one line; (behaviour, block, head)."""
+def emergence_of(part: xr.Dataset) -> xr.Dataset:
+    """Steps and intervals from which each head of one line does what it does, (behaviour, block, head).
+
+    Parameters
+    ----------
+    part : the measure head_emergence of one line: `value` and `probability`.
+
+    Returns
+    -------
+    `emergence`, `emergence_lower`, `emergence_upper` (steps), `emergence_state`, `group`, and the rows
+    of these steps among the checkpoints.
+    """
     dims = ("behaviour", "block", "head")
     part = part.transpose("checkpoint", *dims)
     steps = np.append(part["step"].values.astype(float), np.nan)
@@ -285,10 +295,7 @@ ROW = FigureRow(
     title="What heads do over training",
     function=draw_head_lives,
     needs=(
-        ("induction_score", "valid_rows"),
-        ("previous_token_score", "valid_rows"),
-        ("duplicate_token_score", "valid_rows"),
-        ("repeated_first_key", "mean"),
+        *MEASURES.values(),
         ("repeated_uniformity", "normalised_visible"),
         ("head_emergence", "above_0.3"),
     ),

@@ -12,6 +12,7 @@ import jinja2
 import xarray as xr
 
 from figures.catalogue import FIGURES, draw, figures_of
+from figures.head_summary import head_sentences
 from figures.save import csv_text, image_bytes
 from figures.select import (
     MissingMeasure,
@@ -204,6 +205,7 @@ def _summaries(
 ) -> list[BranchSummary]:
     """Say of every branch what was found, or that it is too short for anything to be found."""
     phases = phases_of(member.tree, chosen)
+    heads = head_sentences(member.tree, member.lines)
     told: list[BranchSummary] = []
     for branch, part in [] if member.checkpoints is None else by_branch(member.checkpoints):
         count = part.sizes["checkpoint"]
@@ -214,6 +216,7 @@ def _summaries(
             summary = summarise_few(line, count)
         else:
             continue
+        summary = replace(summary, sentences=(*summary.sentences, *heads.get(line, ())))
         values = [fact for table in tables if table["branch"] == line for fact in _facts(table)]
         told.append(replace(summary, facts=(*values, *summary.facts)) if count == 1 else summary)
     return told
