@@ -216,7 +216,7 @@ def _summaries(
             summary = summarise_few(line, count)
         else:
             continue
-        summary = replace(summary, sentences=(*summary.sentences, *heads.get(line, ())))
+        summary = replace(summary, heads=heads.get(line, ()))
         values = [fact for table in tables if table["branch"] == line for fact in _facts(table)]
         told.append(replace(summary, facts=(*values, *summary.facts)) if count == 1 else summary)
     return told
