@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from probes.cases import Cases, Image
 from probes.repetition import Repetition
 from runs.documents import Document, read_documents
 from runs.errors import InputError, line_of
@@ -33,6 +34,19 @@ class Tokenizer(Protocol):
 
     def __call__(self, text: list[str], *, add_special_tokens: bool) -> Any:
         """Encode; `input_ids` is a list a text."""
+        ...
+
+
+class Scenes(Protocol):
+    """Conflict cases and what shows their images."""
+
+    @property
+    def cases(self) -> Cases:
+        """A case a sample of the set."""
+        ...
+
+    def image(self, number: int) -> Image:
+        """Image `number` of `Cases.image` (height, width, 3)."""
         ...
 
 
@@ -64,6 +78,8 @@ class InputSet:
         SHA-256 over everything that decides results.
     repetition : Repetition or None
         How repeated tokens are laid out, in a set of them.
+    scenes : Scenes or None
+        Cases and their images, a sample a case, in a set of scenes.
     """
 
     name: str
@@ -77,6 +93,7 @@ class InputSet:
     digest: str = ""
     answer: NDArray[np.int32] | None = None
     repetition: Repetition | None = None
+    scenes: Scenes | None = None
 
     @property
     def samples(self) -> int:
