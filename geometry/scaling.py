@@ -14,7 +14,8 @@ SCALING_METHODS = {
     "classical": "classical multidimensional scaling, Torgerson 1952, of Euclidean distances",
     "smacof": "metric multidimensional scaling by SMACOF (de Leeuw 1977), from the classical solution, "
     "at most 300 steps, relative tolerance 1e-6",
-    "tsne": "t-SNE (van der Maaten & Hinton 2008), Barnes–Hut, perplexity 30, from the classical solution",
+    "tsne": "t-SNE (van der Maaten & Hinton 2008), Barnes–Hut, perplexity 30, from the "
+    "classical solution",
 }
 _STEPS, _TOLERANCE = 300, 1e-6
 _PERPLEXITY, _SPREAD = 30.0, 1e-4
@@ -133,8 +134,8 @@ def stress_1(x: ArrayLike, positions: ArrayLike) -> float:
     Returns
     -------
     float
-        min_b √(Σ (b d − δ)² / Σ (b d)²) = √(1 − (Σ dδ)² / (Σ d² Σ δ²)) over pairs, with δ the distances of
-        `x` and d those of `positions`: 0 where distances are kept up to scale. The same minimum is had
+        min_b √(Σ (b d − δ)² / Σ (b d)²) = √(1 − (Σ dδ)² / (Σ d² Σ δ²)) over pairs, with δ the distances
+        of `x` and d those of `positions`: 0 where distances are kept up to scale. The same minimum is had
         by dividing by Σ δ², so the two forms in use agree. NaN if either has no distances.
 
     Notes

@@ -52,8 +52,8 @@ def gdv(x: ArrayLike, labels: ArrayLike) -> float:
     Schilling et al. 2021, Neural Networks 139:278 (arXiv 1811.01753), and as the authors' routine has it:
     features are z-scored over all points with the population's standard deviation and halved, constant
     ones become 0 and still count in D; 1/√D · [mean over classes of the mean distance within − mean over
-    pairs of classes of the mean distance between]. Means over classes, not over points. The value does not
-    change when features are shifted, scaled or permuted, but does when they are rotated; classes of
+    pairs of classes of the mean distance between]. Means over classes, not over points. The value does
+    not change when features are shifted, scaled or permuted, but does when they are rotated; classes of
     unequal size may lie below the bound. Time sample²·feature; memory that of the points, twice.
     """
     return gdv_parts(x, labels).gdv
@@ -86,7 +86,7 @@ def gdv_bound(n_classes: int) -> float:
 
 
 def scaled_gdv(x: ArrayLike, labels: ArrayLike) -> float:
-    """`gdv` over the size of its bound for this number of classes: −1 is as far as balanced classes go."""
+    """`gdv` over the size of its bound for this number of classes: −1 is as far as equal classes go."""
     value = gdv(x, labels)
     if np.isnan(value):
         return value
@@ -130,7 +130,7 @@ def gdv_interval(
 
 
 def gdv_influence(points: FloatArray, codes: Index) -> tuple[float, FloatArray]:
-    """The value, and n ∂/∂w_i of it at equal weights, (sample,), for classes 0…L−1 of two points or more."""
+    """The value, and n ∂/∂w_i of it at equal weights, (sample,), for classes 0…L−1 of ≥ 2 points."""
     n, d = points.shape
     z, member = half_z_scores(points), one_hot(codes)
     counts = member.sum(axis=0)
@@ -156,7 +156,7 @@ def gdv_influence(points: FloatArray, codes: Index) -> tuple[float, FloatArray]:
 
 
 def half_z_scores(points: FloatArray) -> FloatArray:
-    """Every feature z-scored over all points, population standard deviation, and halved; constants are 0."""
+    """Half the z-score of every feature over all points, population deviation; constants become 0."""
     centred = points - points.mean(axis=0)
     spread = centred.std(axis=0)
     varying = spread > _CONSTANT * np.abs(points).max(axis=0, initial=0.0)
