@@ -12,7 +12,7 @@ from geometry.jackknife import Estimate, interval_from_influence
 from geometry.spectrum import FloatArray
 
 Index = NDArray[np.intp]
-_BLOCK = 128
+_BLOCK = 256
 _ROUNDING = 64.0 * float(np.finfo(np.float64).eps)  # of a squared distance, relative to the norms
 _CONSTANT = 1e-12  # a feature that varies less than this, relative to its size, is constant
 
