@@ -157,7 +157,8 @@ def build_set(name: str, table: InputTable, tokenizer: Tokenizer) -> InputSet:
     token and cut into windows of exactly `length`; the rest is dropped. Documents are shuffled first
     if `shuffle_seed` is given. With `answer`, a sample is the text, the answer and the end-of-text token,
     and is dropped if it is longer than `length`. In mode `repeated` there is no text:
-    `runs.repeated_inputs` draws tokens.
+    `runs.repeated_inputs` draws tokens. In mode `words` a sample is a window of words of tagged text:
+    `runs.word_inputs`.
 
     Parameters
     ----------
@@ -184,6 +185,10 @@ def build_set(name: str, table: InputTable, tokenizer: Tokenizer) -> InputSet:
     if table.mode == "repeated":
         rows = draw_repeated(name, table, tokenizer)
         return _assemble(name, table, tokenizer, [_Sample(ids, Document("", {})) for ids in rows])
+    if table.mode == "words":
+        from runs.word_inputs import build_words
+
+        return build_words(name, table, tokenizer)
     more = [name for name in (table.group, table.answer) if name]
     columns = tuple(dict.fromkeys((*table.labels, *more)))
     documents = read_documents(table.path, text=table.text, columns=columns)

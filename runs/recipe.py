@@ -23,6 +23,7 @@ from runs.tables import (
     Table,
     Whole,
 )
+from runs.word_table import WordKeys
 
 _DEEPEST = 16
 _SERIES_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -103,15 +104,15 @@ _TEXT_KEYS = ("path", "length", "text", "answer", "min_length", "labels", "group
 _REPEATED_KEYS = ("period", "repeats", "id_range")
 
 
-class InputTable(Table):
+class InputTable(WordKeys):
     """`[inputs.NAME]`: one named set of inputs; `mode` and `length` decide results, so are required.
 
     With mode `repeated` there is no text: `period`, `repeats`, `limit` and `shuffle_seed` are required,
-    and `length` follows from them.
+    and `length` follows from them. With mode `words` a sample is a window of words: see `WordKeys`.
     """
 
     path: Path
-    mode: Literal["document", "packed", "repeated"]
+    mode: Literal["document", "packed", "repeated", "words"]
     length: Annotated[Whole, Field(ge=2)]
     text: str = "text"
     answer: str | None = None
