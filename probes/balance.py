@@ -91,7 +91,7 @@ def balance_point(
     groups : int array (case,), optional
         The unit of resampling; by default every case is its own.
     method
-        "logistic": σ(−k (Δ − b)) by maximum likelihood (statsmodels) gives b. "isotonic": the best falling
+        "logistic": b of σ(−k (Δ − b)) by maximum likelihood (statsmodels). "isotonic": the best falling
         curve, joined by lines. "binned": means of equal-count bins, joined by lines.
     bins
         Of the method "binned"; at most one for every 5 cases.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ def equal_count_bins(
     count = max(1, min(bins, int(len(delta) // 5)))
     middle = np.cumsum(mass) - mass / 2
     place = np.minimum((middle / total * count).astype(np.int64), count - 1)
-    weight = np.bincount(place, weights=mass, minlength=count)
+    weight = np.bincount(place, weights=mass, minlength=count).astype(np.float64)
     sums = np.bincount(place, weights=np.bincount(codes, weights=w * follows), minlength=count)
     places = np.bincount(place, weights=mass * values, minlength=count)
     kept = weight > 0
@@ -192,7 +193,7 @@ def _crossing(x: Floats, y: Floats) -> float:
     if first < 0:
         return float("nan")
     places = []
-    for left, right in zip(firm[:-1], firm[1:], strict=True):
+    for left, right in pairwise(firm):
         if side[left] == side[right]:
             continue
         if right > left + 1:  # it runs level at one half in between
