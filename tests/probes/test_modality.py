@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -39,7 +41,8 @@ def test_relative_uncertainty_is_bounded_negates_and_has_no_unit(text, vision, u
     wide = (text + vision > 1e-300) & (unit * (text + vision) > 1e-300)
     np.testing.assert_allclose(relative_uncertainty(unit * text, unit * vision)[wide], delta[wide])
     difference = uncertainty_difference(text, vision)
-    assert (np.sign(difference[known]) == np.sign(delta[known])).all()
+    apart = known & (np.abs(text - vision) > 1e-9)
+    assert (np.sign(difference[apart]) == np.sign(delta[apart])).all()
 
 
 def test_relative_uncertainty_has_the_papers_sign():
@@ -50,7 +53,7 @@ def test_relative_uncertainty_has_the_papers_sign():
     assert relative_uncertainty(0.0, 0.0, floor=0.1) == 0
     assert relative_uncertainty(1.0, 0.5, floor=0.5) == 0.5
     assert np.isnan(relative_uncertainty(np.nan, 1.0))
-    with pytest.raises(ValueError, match="an uncertainty is -0.5"):
+    with pytest.raises(ValueError, match=r"an uncertainty is -0\.5"):
         relative_uncertainty(-0.5, 1.0)
     with pytest.raises(ValueError, match="floor"):
         relative_uncertainty(0.5, 1.0, floor=-1)
@@ -130,7 +133,7 @@ SIDES = arrays(
 def test_oscillations_count_as_a_loop_does_and_by_third_sum_to_it(sides):
     def by_hand(row):
         seen = [s for s in row if s]
-        return sum(a != b for a, b in zip(seen[:-1], seen[1:], strict=True))
+        return sum(a != b for a, b in pairwise(seen))
 
     counts = oscillations(sides)
     assert counts.tolist() == [by_hand(row) for row in sides.tolist()]
@@ -178,13 +181,13 @@ def falling(seed, gain, groups=60, each=4):
 
 
 def test_a_falling_curve_is_monotone_by_every_reading():
-    delta, text, groups = falling(0, 3.0)
+    delta, text, groups = falling(0, 1.5, groups=600)
     found = monotonicity(delta, text, groups)
     assert found.spearman == pytest.approx(spearmanr(delta, text).statistic)
     assert found.upper < 0
     assert found.p_value == pytest.approx(1 / 500)
     assert found.residual < 0.05
-    assert found.decreasing > 0.6
+    assert found.decreasing == 1
     rising = monotonicity(delta, 1 - text, groups)
     assert rising.spearman == pytest.approx(-found.spearman)
     assert rising.p_value > 0.99
@@ -217,7 +220,7 @@ def test_the_permutation_test_keeps_groups_whole():
             )
             rejected[grouped] += found.p_value <= 0.05
     assert rejected[True] <= 9  # 3 are expected
-    assert rejected[False] > 15
+    assert rejected[False] > 12
 
 
 @settings(max_examples=25, deadline=None)
