@@ -25,8 +25,8 @@ class ClassEmergence(NamedTuple):
     rise, rise_lower, rise_upper : float
         Last value less the first, with its interval.
     separated : bool
-        Whether it emerged: the whole interval of its rise is above 0, or, with a threshold that was given,
-        the last value is at or above it.
+        Whether it emerged: the whole interval of its rise is above 0, or, with a threshold that was
+        given, the last value is at or above it.
     probability : float64 array (checkpoint,)
         That the curve without its noise is above from this checkpoint on; NaN where it has no value.
     """
@@ -71,8 +71,8 @@ def class_emergence(
     Returns
     -------
     ClassEmergence
-        `first` is the number of checkpoints for a curve that did not rise, or has fewer than two values.
-        A NaN error makes the interval the whole run, and the rise's NaN if it is the start's or the end's.
+        `first` is the number of checkpoints for a curve that did not rise, or has fewer than two
+        values. A NaN error makes the interval the whole run, and the rise's NaN if it is at an end.
 
     Raises
     ------
@@ -82,10 +82,9 @@ def class_emergence(
     Notes
     -----
     Why halfway and not a level for all: an untrained network tells many classes from the rest already,
-    by the words it was shown, so any fixed level near chance is passed before training begins; a level that
-    is significantly above the start comes earlier the more samples there are; and classes end at
-    different heights. Halfway between both ends is farthest from either in errors, so noise on a plateau
-    moves it least. It says when a class's rise took place, not how high it went: read it with `rise`.
+    by the words it was shown, so any fixed level near chance is passed before training begins; a level
+    that is significantly above the start comes earlier the more samples there are; and classes end at
+    different heights. Halfway is farthest from both ends, so noise on a plateau moves it least. It says when a class's rise took place, not how high it went: read it with `rise`.
 
     The interval: every value is drawn anew from a normal with its error, θ and the way up are found again
     in each draw (a draw that does not rise has not emerged), and `lower` and `upper` are quantiles. Draws
@@ -132,7 +131,8 @@ def _since(curves: Floats, fraction: float) -> NDArray[np.intp]:
     low = curves < start + fraction * (end - start)
     count = curves.shape[1]
     after = count - np.argmax(low[:, ::-1], axis=1)
-    return np.where((end > start)[:, 0], after, count)
+    found: NDArray[np.intp] = np.where((end > start)[:, 0], after, count)
+    return found
 
 
 def _normal(level: float) -> float:
