@@ -42,6 +42,7 @@ from figures import (
     toy_controls,
     toy_squared_error,
     trajectories,
+    word_class_maps,
 )
 from figures.row import FigureRow
 from figures.select import Material, MissingMeasure, gather
@@ -81,6 +82,7 @@ _MODULES = (
     collapse,
     entropy_regularised,
     entropy_thresholds,
+    word_class_maps,
 )
 
 FIGURES: dict[str, FigureRow] = {module.ROW.name: module.ROW for module in _MODULES}
