@@ -42,6 +42,7 @@ from figures import (
     toy_controls,
     toy_squared_error,
     trajectories,
+    word_class_emergence,
     word_class_maps,
 )
 from figures.row import FigureRow
@@ -82,6 +83,7 @@ _MODULES = (
     collapse,
     entropy_regularised,
     entropy_thresholds,
+    word_class_emergence,
     word_class_maps,
 )
 

@@ -158,9 +158,7 @@ def _table(parts: Sequence[xr.Dataset], classes: list[str], data: xr.Dataset) ->
     convention = str(data.attrs.get("convention", ""))
     table.attrs["method"] = _METHODS.get(convention, convention or "not stated")
     table.attrs["points"] = str(whole.sizes["member"])
-    table.attrs["shown"] = (
-        "the first line of each model" if is_study(data) else "the first branch"
-    )
+    table.attrs["shown"] = "the first line of each model" if is_study(data) else "the first branch"
     return table
 
 
@@ -174,8 +172,8 @@ ROW = FigureRow(
     caption=(
         "Hidden states at the last of nine words, in the plane, by {method}; at most {points} points a"
         " class, evenly spaced through the set, the same in every map. Colour and mark: the class of the"
-        " tenth word, which the model has not seen. Columns: layers; rows: checkpoints of {shown}. Stress:"
-        " Kruskal's stress-1 of the map; from about 0.2 the plane does not show the distances well. Every"
+        " tenth word, which the model has not seen. Columns: layers; rows: checkpoints of {shown}."
+        " Stress: Kruskal's stress-1 of the map; from about 0.2 the plane does not show the distances well. Every"
         " map has its own axes and scale. Inputs: {inputs}."
     ),
     extra=True,

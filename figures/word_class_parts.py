@@ -1,4 +1,4 @@
-"""What the figures of word classes share: how classes look, and which layers and checkpoints are shown."""
+"""What the figures of word classes share: how classes look, which layers and checkpoints are shown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from figures.head_maps import chosen_rows
 from figures.select import by_branch, is_study, layer_names
 from figures.style import Theme
 
-_MARKERS = "o^sDvPX*"  # beside the colour, for eyes that do not tell six colours apart
+_MARKERS = "o^sDvPX*"  # beside the colour, for eyes that do not tell colours apart
 
 
 def present_classes(data: xr.DataArray) -> list[str]:
@@ -23,24 +23,24 @@ def present_classes(data: xr.DataArray) -> list[str]:
     ----------
     data : a measure with the dimension `word_class`; what a set has not is NaN.
     """
-    others = [d for d in data.dims if d != "word_class"]
-    there = np.isfinite(data).any(others).values
+    values = data.transpose(..., "word_class").values
+    there = np.isfinite(values).reshape(-1, values.shape[-1]).any(axis=0)
     return [str(name) for name in data["word_class"].values[there]]
 
 
 def class_styles(names: Sequence[str], theme: Theme) -> dict[str, dict[str, Any]]:
     """Colour and mark of each class; the mark alone tells them apart, too."""
+    colours = (*theme.categories, theme.ink, theme.muted)
     return {
-        name: {"color": theme.category(i), "marker": _MARKERS[i % len(_MARKERS)]}
+        name: {"color": colours[i % len(colours)], "marker": _MARKERS[i % len(_MARKERS)]}
         for i, name in enumerate(names)
     }
 
 
 def class_key(styles: dict[str, dict[str, Any]], *, line: bool = False) -> list[Line2D]:
     """Legend entries of classes."""
-    drawn: dict[str, Any] = {"markersize": 5} if not line else {"linestyle": "-"}
-    rest = {} if line else {"linestyle": "none"}
-    return [Line2D([], [], **style, **drawn, **rest, label=name) for name, style in styles.items()]
+    drawn: dict[str, Any] = {"linestyle": "-"} if line else {"linestyle": "none", "markersize": 5}
+    return [Line2D([], [], **style, **drawn, label=name) for name, style in styles.items()]
 
 
 def shown_layers(data: xr.Dataset | xr.DataArray) -> list[int]:

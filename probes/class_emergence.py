@@ -84,8 +84,8 @@ def class_emergence(
     Why halfway and not a level for all: an untrained network tells many classes from the rest already,
     by the words it was shown, so any fixed level near chance is passed before training begins; a level
     that is significantly above the start comes earlier the more samples there are; and classes end at
-    different heights. Halfway is farthest from both ends, so noise on a plateau moves it least. It says when
-    a class rose, not how far: read it with `rise`.
+    different heights. Halfway is farthest from both ends, so noise on a plateau moves it least. It says
+    when a class rose, not how far: read it with `rise`.
 
     The interval: every value is drawn anew from a normal with its error, θ and the way up are found again
     in each draw (a draw that does not rise has not emerged), and `lower` and `upper` are quantiles. Draws

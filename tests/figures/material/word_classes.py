@@ -6,7 +6,16 @@ import numpy as np
 import xarray as xr
 
 CLASSES = ("NOUN", "VERB", "ADJ", "ADV", "DET", "PRON", "ADP", "CONJ", "PRT", "NUM")
-RISES = (30, 60, 120, 250, 20, 45, 90, 400)  # steps halfway up; CONJ does not rise, PRT and NUM are absent
+RISES = (
+    30,
+    60,
+    120,
+    250,
+    20,
+    45,
+    90,
+    400,
+)  # steps halfway up; CONJ does not rise, PRT and NUM are absent
 MEMBERS = 12
 
 
@@ -80,7 +89,10 @@ def _separation(
         "word_class_confusion", "kmeans", (*dims, "cluster"),
         {**coords, "word_class": list(CLASSES), "cluster": list(CLASSES)}, share, unit="1",
     )  # fmt: skip
-    return {"word_class_separation/one_vs_rest": separation, "word_class_confusion/kmeans": confusion}
+    return {
+        "word_class_separation/one_vs_rest": separation,
+        "word_class_confusion/kmeans": confusion,
+    }
 
 
 def _maps(
