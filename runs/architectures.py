@@ -43,19 +43,37 @@ ARCHITECTURES: dict[str, Architecture] = {
     "Gemma2ForCausalLM": _LLAMA_LIKE,
 }
 
+_LLAVA_LIKE = Architecture("model.language_model.layers", "model.language_model.norm")
+
+# Models that read images too: the decoder of text, not the vision tower.
+IMAGE_TEXT: dict[str, Architecture] = {
+    "LlavaForConditionalGeneration": _LLAVA_LIKE,
+    "LlavaNextForConditionalGeneration": _LLAVA_LIKE,
+    "Qwen2VLForConditionalGeneration": _LLAVA_LIKE,
+    "Qwen2_5_VLForConditionalGeneration": _LLAVA_LIKE,
+    "InternVLForConditionalGeneration": _LLAVA_LIKE,
+    "SmolVLMForConditionalGeneration": Architecture("model.text_model.layers", "model.text_model.norm"),
+}
+# Model types of our own; importing the module registers them with transformers.
+OWN_TYPES = {
+    "phasescope_tiny_vlm": ("runs.models.tiny_vlm", "TinyVlmForConditionalGeneration"),
+}
+
 _NORM = re.compile(r"norm|ln_?f|^ln")
+_SIGHT = re.compile(r"visi|visual|image|patch")
 ADD_A_ROW = "add its row to runs/architectures.py (see CONTRIBUTING.md)"
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The sizes that decide how arrays are laid out."""
+    """The sizes that decide how arrays are laid out; of a model that reads images, its text decoder's."""
 
     architecture: str
     blocks: int
     width: int
     heads: int
     vocabulary: int
+    reads_images: bool = False
 
     @property
     def layers(self) -> int:
@@ -78,18 +96,43 @@ def model_shape(config: Any, *, where: str) -> ModelShape:
     """
     names = list(getattr(config, "architectures", None) or [])
     known = next((name for name in names if name in ARCHITECTURES), None)
+    sight = None if known else image_text_name(config)
+    sizes = config if sight is None else text_config(config)
     try:
         return ModelShape(
-            architecture=known or (names[0] if names else _causal_name(config)),
-            blocks=int(config.num_hidden_layers),
-            width=int(config.hidden_size),
-            heads=int(config.num_attention_heads),
-            vocabulary=int(config.vocab_size),
+            architecture=known or sight or (names[0] if names else _causal_name(config)),
+            blocks=int(sizes.num_hidden_layers),
+            width=int(sizes.hidden_size),
+            heads=int(sizes.num_attention_heads),
+            vocabulary=int(sizes.vocab_size),
+            reads_images=sight is not None,
         )
     except (AttributeError, TypeError) as error:
         raise InputError(
             f"{where}: the configuration is not one of a decoder with attention ({error})"
         ) from None
+
+
+def image_text_name(config: Any) -> str | None:
+    """Name of the image-text-to-text architecture of a configuration; None if it is not one."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as NAMES,
+    )
+
+    kind = str(getattr(config, "model_type", ""))
+    own = OWN_TYPES.get(kind)
+    if own is not None:
+        return own[1]
+    name: str | None = NAMES.get(kind)
+    listed = list(getattr(config, "architectures", None) or [name])
+    there = name in listed and getattr(config, "vision_config", None) is not None
+    return name if there else None
+
+
+def text_config(config: Any) -> Any:
+    """The part of a configuration that has the decoder's sizes; the whole, if it has no parts."""
+    part = getattr(config, "text_config", None)
+    return config if part is None else part
 
 
 def find_modules(model: nn.Module, architecture: str) -> tuple[list[nn.Module], nn.Module]:
@@ -101,7 +144,8 @@ def find_modules(model: nn.Module, architecture: str) -> tuple[list[nn.Module], 
         If the table's names are not there, or an architecture without a row has no list of as many
         blocks as its configuration says with a norm beside it.
     """
-    row = ARCHITECTURES.get(architecture) or by_convention(model, architecture)
+    row = ARCHITECTURES.get(architecture) or IMAGE_TEXT.get(architecture)
+    row = row or by_convention(model, architecture)
     try:
         blocks = list(model.get_submodule(row.blocks).children())
         final_norm = model.get_submodule(row.final_norm)
@@ -115,6 +159,8 @@ def find_modules(model: nn.Module, architecture: str) -> tuple[list[nn.Module], 
 def by_convention(model: nn.Module, architecture: str) -> Architecture:
     """Guess the row of an unknown architecture: a list of L blocks and the last norm beside it.
 
+    In a model that reads images, what is named after them is passed over.
+
     The guess is not trusted: the self-check at load compares it with the model's own hidden states.
 
     Raises
@@ -122,8 +168,12 @@ def by_convention(model: nn.Module, architecture: str) -> Architecture:
     InputError
         If there is no such pair.
     """
-    count = int(model.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]  # a HF config
+    config: Any = model.config
+    reads_images = image_text_name(config) is not None
+    count = int((text_config(config) if reads_images else config).num_hidden_layers)
     for path, module in model.named_modules():
+        if reads_images and _SIGHT.search(path):
+            continue
         if isinstance(module, nn.ModuleList) and len(module) == count:
             parent, _, _ = path.rpartition(".")
             beside = [name for name, _ in model.get_submodule(parent).named_children()]

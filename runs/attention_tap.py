@@ -184,15 +184,23 @@ def register() -> str:
     return NAME
 
 
+def set_attention(model: Any, name: str) -> None:
+    """Let a model compute its attention by another function; the vision tower, if any, keeps its own."""
+    if "text_config" in model.config.sub_configs:
+        model.set_attn_implementation({"text_config": name})
+    else:
+        model.set_attn_implementation(name)
+
+
 @contextmanager
 def attention_as(model: Any, name: str) -> Iterator[None]:
-    """Let a model compute its attention by another function for a while."""
-    before = model.config._attn_implementation
+    """Let a model compute its attention by another function for a while, as `set_attention` does."""
+    before = getattr(model.config, "text_config", model.config)._attn_implementation
     if before == name:
         yield
         return
-    model.set_attn_implementation(name)
+    set_attention(model, name)
     try:
         yield
     finally:
-        model.set_attn_implementation(before)
+        set_attention(model, before)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from runs.architectures import ModelShape, find_modules, model_shape
+from runs.architectures import ModelShape, find_modules, model_shape, text_config
 from runs.attention_tap import AttentionTap
 from runs.errors import InputError
 
@@ -53,7 +53,7 @@ class LoadedModel:
     Attributes
     ----------
     model
-        A Hugging Face causal language model in evaluation mode.
+        A Hugging Face causal language model, or one that reads images too, in evaluation mode.
     blocks, final_norm
         Where hooks attach.
     shape : ModelShape
@@ -87,7 +87,8 @@ class LoadedModel:
         """The output embedding and what follows it."""
         head = self.model.get_output_embeddings()
         bias = None if getattr(head, "bias", None) is None else materialised(head, "bias")
-        softcap = getattr(self.model.config, "final_logit_softcapping", None)
+        sizes = text_config(self.model.config)
+        softcap = getattr(sizes, "final_logit_softcapping", None)
         return Unembedding(materialised(head, "weight"), bias, softcap)
 
     def ablated_losses(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import atexit
 import io
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from runs.architectures import ModelShape, model_shape
-from runs.attention_tap import register
+from runs.architectures import OWN_TYPES, ModelShape, image_text_name, model_shape
+from runs.attention_tap import register, set_attention
 from runs.errors import CheckpointError, InputError, line_of
 from runs.integrity import GGUF, weight_files
 from runs.loaded import LoadedModel, materialised, wrap
@@ -31,15 +33,29 @@ def read_shape(path: Path) -> ModelShape:
     InputError
         If the configuration is missing or is not one of a decoder with attention.
     """
+    return model_shape(_configuration(path), where=str(path))
+
+
+def _configuration(path: Path) -> Any:
     from transformers import AutoConfig
 
+    register_own_type(path)
     folder, options = source_of(path)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, **options)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, **options)
     except Exception as error:  # transformers raises many kinds here
         what = "the GGUF header" if options else "config.json"
         raise InputError(f"{path}: {what} cannot be read ({line_of(error)})") from None
-    return model_shape(config, where=str(path))
+
+
+def register_own_type(path: Path) -> None:
+    """Make transformers know the checkpoint's model type, if it is one of our own."""
+    try:
+        kind = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # the reader says what is wrong
+    if isinstance(kind, str) and kind in OWN_TYPES:
+        import_module(OWN_TYPES[kind][0])
 
 
 def source_of(path: Path) -> tuple[Path, dict[str, str]]:
@@ -53,6 +69,9 @@ def load_model(
     path: Path, *, dtype: str = "float32", device: str = "cpu", device_map: str | None = None
 ) -> LoadedModel:
     """Load one checkpoint for capture.
+
+    One whose architecture reads images is loaded whole, with its vision tower; what is captured of it
+    is its text decoder.
 
     Parameters
     ----------
@@ -78,15 +97,17 @@ def load_model(
     InputError
         If the device cannot be used.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     folder, options = source_of(path)
     weight_files(path)
     if device_map is not None:
         options |= {"device_map": device_map, "offload_folder": _offload()}
     try:
+        sees = path.suffix != GGUF and image_text_name(_configuration(path)) is not None
+        reader = AutoModelForImageTextToText if sees else AutoModelForCausalLM
         with _no_bar(path):
-            model, info = AutoModelForCausalLM.from_pretrained(
+            model, info = reader.from_pretrained(
                 folder,
                 dtype=getattr(torch, dtype),
                 local_files_only=True,
@@ -102,7 +123,7 @@ def load_model(
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"capture.device: {device!r} cannot be used ({line_of(error)})") from None
     if model._can_set_attn_implementation():
-        model.set_attn_implementation(register())
+        set_attention(model, register())
     return wrap(model, device=_entry(model, device), where=str(path))
 
 

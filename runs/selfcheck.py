@@ -41,12 +41,21 @@ class OwnView:
 
 def own_view(loaded: LoadedModel) -> OwnView:
     """Ask a model for its own hidden states, patterns and logits; ask before a backend changes it."""
-    ids = torch.arange(_TOKENS, device=loaded.device)[None] % loaded.shape.vocabulary
+    ids = _words(loaded)[None]
     with torch.inference_mode(), attention_as(loaded.model, "eager"):
         found: Any = loaded.model(
             input_ids=ids, use_cache=False, output_hidden_states=True, output_attentions=True
         )
     return OwnView(ids, found.hidden_states, tuple(found.attentions or ()), found.logits)
+
+
+def _words(loaded: LoadedModel) -> torch.Tensor:
+    """A few token ids; none that stands for a picture, which a model looks for and does not find."""
+    config, count = loaded.model.config, loaded.shape.vocabulary
+    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
+    signs = {getattr(config, name, None) for name in names} if loaded.shape.reads_images else set()
+    words = [i for i in range(min(count, _TOKENS + len(signs))) if i not in signs]
+    return torch.tensor(words, device=loaded.device)[torch.arange(_TOKENS) % len(words)]
 
 
 def self_check(backend: Backend, view: OwnView, products: Collection[str]) -> None:
