@@ -52,7 +52,9 @@ IMAGE_TEXT: dict[str, Architecture] = {
     "Qwen2VLForConditionalGeneration": _LLAVA_LIKE,
     "Qwen2_5_VLForConditionalGeneration": _LLAVA_LIKE,
     "InternVLForConditionalGeneration": _LLAVA_LIKE,
-    "SmolVLMForConditionalGeneration": Architecture("model.text_model.layers", "model.text_model.norm"),
+    "SmolVLMForConditionalGeneration": Architecture(
+        "model.text_model.layers", "model.text_model.norm"
+    ),
 }
 # Model types of our own; importing the module registers them with transformers.
 OWN_TYPES = {

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from runs.vision.prompts import COMMAND
+
 # Names become folders of the store, and no file system takes more than 255 bytes.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=100)]
 PackageName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -195,6 +197,32 @@ class QkNormsTable(Table):
     samples: Annotated[Whole, Field(ge=0)] = 4
 
 
+class AnswersTable(Table):
+    """`[capture.answers]`: what is said after every question, and how one-word answers are written."""
+
+    command: str = COMMAND
+    capitalised: bool = False
+
+
+class ModalityPatchingTable(Table):
+    """`[capture.modality_patching]`: how many pairs of an easy text and an easy image are patched."""
+
+    pairs: Annotated[Whole, Field(ge=2)] = 64
+    seed: Seed = 0
+
+
+class ModalitySteeringTable(Table):
+    """`[capture.modality_steering]`: how strongly, where, and on how many cases a direction is added."""
+
+    strengths: Annotated[
+        tuple[Annotated[float, Field(strict=False, allow_inf_nan=False)], ...], Field(min_length=2)
+    ] = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
+    layer: Annotated[Whole, Field(ge=1)] | None = None
+    cases: Annotated[Whole, Field(ge=2)] = 64
+    controls: Annotated[Whole, Field(ge=1, le=1000)] = 8
+    seed: Seed = 0
+
+
 class CaptureTable(Table):
     """`[capture]`: what is written down of each checkpoint, and in which arithmetic."""
 
@@ -224,3 +252,6 @@ class CaptureTable(Table):
     qk_norms: QkNormsTable = QkNormsTable()
     head_importance: ImportanceTable = ImportanceTable()
     induction_ablation: InductionAblationTable = InductionAblationTable()
+    answers: AnswersTable = AnswersTable()
+    modality_patching: ModalityPatchingTable = ModalityPatchingTable()
+    modality_steering: ModalitySteeringTable = ModalitySteeringTable()

@@ -57,9 +57,7 @@ FAMILIES: dict[str, Family] = {
     "Qwen2_5_VLForConditionalGeneration": Family(
         "Qwen2_5_VLProcessor", _QWEN.prompt, _QWEN.picture
     ),
-    "InternVLForConditionalGeneration": Family(
-        "InternVLProcessor", _CHATML, "<IMG_CONTEXT>\n"
-    ),
+    "InternVLForConditionalGeneration": Family("InternVLProcessor", _CHATML, "<IMG_CONTEXT>\n"),
     "SmolVLMForConditionalGeneration": Family(
         "SmolVLMProcessor", _SMOL, "<image>", without_video="Idefics3Processor"
     ),

@@ -1,6 +1,7 @@
 """Visits: things done to a checkpoint while its weights are loaded, one a file."""
 
 from runs.visits import (
+    answers,
     eigen_ablation,
     entropy_scaled,
     head_ablation,
@@ -32,6 +33,7 @@ _MODULES = (
     ov_copying,
     head_importance,
     induction_ablation,
+    answers,
 )
 
 VISITS: dict[str, VisitRow] = {module.ROW.name: module.ROW for module in _MODULES}

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from runs.loading import quiet_transformers
 from runs.models.tokenizer import train_tokenizer
 
-SENTENCE = "what colour is the circle? the square is red, green, blue or yellow. Please use one word"
+SENTENCE = (
+    "what colour is the circle? the square is red, green, blue or yellow. Please use one word"
+)
 _TEXT: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 3,
@@ -244,6 +246,4 @@ def pictures(count: int, *, seed: int = 0) -> list[NDArray[np.uint8]]:
     """Random images of several shapes."""
     generator = np.random.default_rng(seed)
     sizes = [(24, 24), (20, 40), (48, 24)]
-    return [
-        generator.integers(0, 256, (*sizes[i % len(sizes)], 3), np.uint8) for i in range(count)
-    ]
+    return [generator.integers(0, 256, (*sizes[i % len(sizes)], 3), np.uint8) for i in range(count)]
