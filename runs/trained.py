@@ -21,6 +21,7 @@ from runs.recipe import SeriesTable
 # The module of each model; its `TRAINER` says how it is configured and trained.
 _MODULES = {
     "neox": "runs.models.pretrain",
+    "tiny-vlm": "runs.models.vlm_training",
 }
 _NOT_HERE = {"seed": "set `series.seeds`"}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -91,6 +92,34 @@ class TrainConfig:
         return self.batch * self.length
 
 
+class Optimised(Protocol):
+    """What a configuration of any model says of its optimiser; as in `TrainConfig`."""
+
+    @property
+    def steps(self) -> int:
+        """Updates."""
+
+    @property
+    def warmup(self) -> int:
+        """Updates of linear warm-up."""
+
+    @property
+    def lr(self) -> float:
+        """Highest learning rate."""
+
+    @property
+    def lr_floor(self) -> float:
+        """The last learning rate as a share of the highest."""
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """AdamW's."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Of matrices."""
+
+
 def build_model(config: TrainConfig) -> GPTNeoXForCausalLM:
     """Make the model with its initial weights, a pure function of `config.seed`.
 
@@ -124,7 +153,7 @@ def build_model(config: TrainConfig) -> GPTNeoXForCausalLM:
         return GPTNeoXForCausalLM(architecture)
 
 
-def build_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+def build_optimizer(model: torch.nn.Module, config: Optimised) -> torch.optim.AdamW:
     """AdamW that decays matrices, and neither biases, norms nor temperatures."""
     named = list(model.named_parameters())
     matrices = [p for name, p in named if p.ndim > 1 and not name.endswith("temperature")]
@@ -177,7 +206,7 @@ def update(
     return loss.item(), norm.item()
 
 
-def learning_rate(step: int, config: TrainConfig) -> float:
+def learning_rate(step: int, config: Optimised) -> float:
     """Learning rate of update `step`, 1…steps: linear from lr / warmup, then cosine to the floor."""
     if step < config.warmup:
         return config.lr * step / config.warmup

@@ -32,7 +32,7 @@ PATCHES = GRID**2
 VOCABULARY = (*SPECIAL, *WORDS)
 
 
-class TinyVlmConfig(PreTrainedConfig):
+class TinyVlmConfig(PreTrainedConfig):  # type: ignore[misc]  # untyped
     """Sizes: those of the decoder in `text_config`, and the channels of the convolutions before it.
 
     Attributes
@@ -87,7 +87,7 @@ class VisionStem(nn.Module):
         return states + self.place.weight
 
 
-class TinyVlmForConditionalGeneration(PreTrainedModel):
+class TinyVlmForConditionalGeneration(PreTrainedModel):  # type: ignore[misc]  # untyped
     """A vision stem, a Llama decoder and its unembedding.
 
     `<image>` tokens in `input_ids` are replaced by the patches' states, 16 an image, row by row. The two
@@ -114,7 +114,7 @@ class TinyVlmForConditionalGeneration(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Weights of the decoder and the heads as the configuration says; convolutions as torch has them."""
+        """Convolutions as torch has them; all else normal, as wide as the configuration says."""
         if isinstance(module, nn.Conv2d):
             module.reset_parameters()
         else:
@@ -187,7 +187,7 @@ class TinyVlmForConditionalGeneration(PreTrainedModel):
 
 
 def pixel_values(images: Tensor) -> Tensor:
-    """Pictures uint8 (image, 64, 64, 3) as the model takes them: (image, 3, 64, 64), white 0, black −1."""
+    """Pictures uint8 (image, 64, 64, 3) as the model takes them: (image, 3, 64, 64), white 0."""
     return images.permute(0, 3, 1, 2).to(torch.float32) / 255 - 1
 
 
@@ -209,6 +209,4 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 AutoConfig.register(TinyVlmConfig.model_type, TinyVlmConfig, exist_ok=True)
-AutoModelForImageTextToText.register(
-    TinyVlmConfig, TinyVlmForConditionalGeneration, exist_ok=True
-)
+AutoModelForImageTextToText.register(TinyVlmConfig, TinyVlmForConditionalGeneration, exist_ok=True)
