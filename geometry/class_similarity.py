@@ -19,6 +19,7 @@ from geometry.similarity import linear_cka
 from geometry.spectrum import FloatArray
 
 RSA_METRICS = ("cosine", "euclidean")
+_DIGITS = 10  # to which dissimilarities, relative to the largest, are told apart
 _NOTHING: Estimate[float] = Estimate(*(float("nan"),) * 4)
 
 
@@ -39,9 +40,9 @@ def class_rsa(x: ArrayLike, labels: ArrayLike, *, metric: str = "cosine") -> flo
     -------
     float
         Spearman's correlation, over pairs of samples, of dissimilarity with being of different classes.
-        As one of the two takes two values, 1 is out of reach: with shares s and 1 − s of pairs the most is
-        √(3 s (1 − s)). NaN as `gdv`, if all dissimilarities are equal, and for `cosine` if a point lies at
-        the mean of all.
+        As one of the two takes two values, 1 is out of reach: with shares s and 1 − s of pairs the most
+        is √(3 s (1 − s)). NaN as `gdv`, if all dissimilarities are equal, and for `cosine` if a point
+        lies at the mean of all.
 
     Raises
     ------
@@ -84,8 +85,8 @@ def class_rsa_interval(
 
     Notes
     -----
-    The correlation is (A − ½) times a constant of the ranks, A the chance that a pair of different classes
-    is further apart than a pair of one class; a sample pulls A through the placements of all pairs it is
+    The correlation is (A − ½) times a constant of the ranks, A the chance that a pair of different
+    classes is further apart than a pair of one class; a sample pulls A through the placements of all pairs it is
     in (DeLong et al. 1988), each pair being one value. The features' means and deviations are taken as
     they are.
     """
@@ -104,6 +105,8 @@ def class_rsa_interval(
     n = len(z)
     first, second = np.triu_indices(n, 1)
     apart = np.concatenate([distances(z, rows) for rows in blocks(n)])[first, second]
+    # Copies of a point are equally far from any other, but for round-off.
+    apart = np.round(apart / max(apart.max(), np.finfo(np.float64).tiny), _DIGITS)
     different = codes[first] != codes[second]
     placement, spread = _placements(apart, different)
     if spread == 0.0:
@@ -112,7 +115,7 @@ def class_rsa_interval(
     auc = float(placement[different].mean())
     pulled = (placement - auc) / np.where(different, many, few)
     influence = n * (np.bincount(first, pulled, n) + np.bincount(second, pulled, n))
-    factor = np.sqrt(float(many) * few) / spread
+    factor = float(np.sqrt(float(many) * few)) / spread
     return interval_from_influence(
         factor * (auc - 0.5), factor * influence, groups=groups, level=level
     )
