@@ -86,8 +86,8 @@ def class_rsa_interval(
     Notes
     -----
     The correlation is (A − ½) times a constant of the ranks, A the chance that a pair of different
-    classes is further apart than a pair of one class; a sample pulls A through the placements of all pairs it is
-    in (DeLong et al. 1988), each pair being one value. The features' means and deviations are taken as
+    classes is further apart than a pair of one class; a sample pulls A through the placements of
+    all pairs it is in (DeLong et al. 1988), each pair being one value. The features' means and deviations are taken as
     they are.
     """
     if metric not in RSA_METRICS:
@@ -114,11 +114,11 @@ def class_rsa_interval(
     many, few = int(different.sum()), int((~different).sum())
     auc = float(placement[different].mean())
     pulled = (placement - auc) / np.where(different, many, few)
-    influence = n * (np.bincount(first, pulled, n) + np.bincount(second, pulled, n))
     factor = float(np.sqrt(float(many) * few)) / spread
-    return interval_from_influence(
-        factor * (auc - 0.5), factor * influence, groups=groups, level=level
+    influence: FloatArray = (
+        factor * n * (np.bincount(first, pulled, n) + np.bincount(second, pulled, n))
     )
+    return interval_from_influence(factor * (auc - 0.5), influence, groups=groups, level=level)
 
 
 def _placements(values: FloatArray, upper: Index) -> tuple[FloatArray, float]:

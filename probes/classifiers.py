@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,7 +47,8 @@ class Unseen(NamedTuple):
     @property
     def predicted(self) -> Index:
         """Number of the likeliest class (sample,)."""
-        return np.argmax(self.log_probability, axis=1)
+        found: Index = np.argmax(self.log_probability, axis=1)
+        return found
 
 
 def document_folds(groups: ArrayLike, *, folds: int = FOLDS) -> Index:
@@ -194,7 +195,7 @@ def mlp(
 
     network = MLPClassifier(
         (_HIDDEN,), alpha=1e-2, batch_size=min(_BATCH, len(train)), learning_rate_init=3e-3,
-        random_state=np.random.RandomState(seed),  # noqa: NPY002 - an integer would repeat the batches
+        random_state=np.random.RandomState(seed),  # an integer would repeat the batches
     )  # fmt: skip
     known = np.arange(classes)
     for _ in range(_EPOCHS):
@@ -206,7 +207,8 @@ def mlp(
 
 def _mixed(probability: Floats, trained: int) -> Floats:
     classes = probability.shape[1]
-    return np.log((trained * probability + 1.0) / (trained + classes))
+    mixed: Floats = np.log((trained * probability + 1.0) / (trained + classes))
+    return mixed
 
 
 def balanced_accuracy(

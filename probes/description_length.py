@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -104,7 +105,7 @@ def _send(
     ends = np.unique(np.maximum(np.round(np.asarray(fractions) * n).astype(int), 1))
     bits = np.full(n, np.log2(classes))
     used = 0
-    for start, end in zip(ends[:-1], ends[1:], strict=True):
+    for start, end in pairwise(ends):
         train, block = standardised(points[:start], points[start:end])
         rows = np.arange(end - start), truth[start:end]
         tried = [
