@@ -87,8 +87,8 @@ def class_rsa_interval(
     -----
     The correlation is (A − ½) times a constant of the ranks, A the chance that a pair of different
     classes is further apart than a pair of one class; a sample pulls A through the placements of
-    all pairs it is in (DeLong et al. 1988), each pair being one value. The features' means and deviations are taken as
-    they are.
+    all pairs it is in (DeLong et al. 1988), each pair being one value. The features' means and
+    deviations are taken as they are.
     """
     if metric not in RSA_METRICS:
         raise ValueError(f"metric is {metric!r}; give one of {', '.join(RSA_METRICS)}")
@@ -107,7 +107,7 @@ def class_rsa_interval(
     apart = np.concatenate([distances(z, rows) for rows in blocks(n)])[first, second]
     # Copies of a point are equally far from any other, but for round-off.
     apart = np.round(apart / max(apart.max(), np.finfo(np.float64).tiny), _DIGITS)
-    different = codes[first] != codes[second]
+    different = np.asarray(codes[first] != codes[second])
     placement, spread = _placements(apart, different)
     if spread == 0.0:
         return _NOTHING
@@ -115,9 +115,8 @@ def class_rsa_interval(
     auc = float(placement[different].mean())
     pulled = (placement - auc) / np.where(different, many, few)
     factor = float(np.sqrt(float(many) * few)) / spread
-    influence: FloatArray = (
-        factor * n * (np.bincount(first, pulled, n) + np.bincount(second, pulled, n))
-    )
+    influence = np.bincount(first, pulled, n) + np.bincount(second, pulled, n)
+    influence = np.asarray(influence * (factor * n), np.float64)
     return interval_from_influence(factor * (auc - 0.5), influence, groups=groups, level=level)
 
 

@@ -102,8 +102,8 @@ def agreement(table: ArrayLike, measure: str) -> Floats:
     measure
         `homogeneity` h = 1 − H(class | cluster) / H(class), `completeness` c = 1 − H(cluster | class) /
         H(cluster), `v` = 2hc / (h + c) (Rosenberg & Hirschberg 2007), `nmi`, mutual information over the
-        arithmetic mean of the entropies, which equals `v`, or `ari`, the adjusted Rand index (Hubert & Arabie
-        1985).
+        arithmetic mean of the entropies, which equals `v`, or `ari`, the adjusted Rand index (Hubert &
+        Arabie 1985).
 
     Returns
     -------

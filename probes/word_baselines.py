@@ -1,4 +1,4 @@
-"""What counting alone says of the next word's class: the most frequent one, and the most frequent one here."""
+"""What counting alone says of the next word's class: the most frequent one, of all or in its context."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def by_counting(labels: ArrayLike, fold: ArrayLike, *contexts: ArrayLike) -> Ind
     Returns
     -------
     int array (sample,)
-        Numbers of the sorted classes. A context that was not counted falls back on the most frequent class of
-        all, and so are ties within a context broken: by frequency, then by order.
+        Numbers of the sorted classes. A context that was not counted falls back on the most frequent
+        class of all, and so are ties within a context broken: by frequency, then by order.
 
     Raises
     ------

@@ -27,6 +27,8 @@ from runs.rows import (
     tokens,
     trajectory,
     views,
+    word_baselines,
+    word_classes,
 )
 from runs.rows.base import ESTIMATE, LEVEL, Pair, Read, Reduce, Row
 
@@ -52,6 +54,8 @@ _FAMILIES = (
     sinks,
     reach,
     induction,
+    word_classes,
+    word_baselines,
 )
 
 MEASURES: dict[tuple[str, str], Row] = {

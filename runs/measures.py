@@ -272,7 +272,11 @@ def _ufunc(row: Row, arrays: list[xr.DataArray], cores: Iterable[tuple[str, ...]
     sizes = {d: s for array in arrays for d, s in array.sizes.items()}
     if row.core == ("rank",):
         sizes["rank"] = sizes["feature"]
-    sizes |= {dim: len(labels) for dim, labels in row.labels.items()}
+    labels: dict[str, Any] = {dim: list(names) for dim, names in row.labels.items()}
+    for dim, variable in row.levels.items():
+        which = [read.variable for read in row.reads].index(variable)
+        labels[dim] = np.unique(arrays[which].values)
+    sizes |= {dim: len(names) for dim, names in labels.items()}
     # Of every two layers: the second dimension is the first again.
     again = {d: d.removeprefix("other_") for d in row.core if d.startswith("other_")}
     sizes |= {dim: sizes[of] for dim, of in again.items()}
@@ -300,7 +304,7 @@ def _ufunc(row: Row, arrays: list[xr.DataArray], cores: Iterable[tuple[str, ...]
                 break
     if "rank" in row.core:
         result = result.assign_coords(rank=np.arange(1, sizes["rank"] + 1))
-    result = result.assign_coords({dim: list(labels) for dim, labels in row.labels.items()})
+    result = result.assign_coords(labels)
     result = result.assign_coords({dim: result[of].values for dim, of in again.items()})
     wanted = {*_COORDINATES, *result.dims, "other"}
     return result.drop_vars([c for c in result.coords if c not in wanted])

@@ -55,6 +55,8 @@ class Row:
         consumed and added again.
     labels : mapping
         Coordinate of each of these dimensions that no variable read has.
+    levels : mapping
+        Of each of these dimensions, which variable read has its cells: the distinct values, sorted.
     version : int
         Raised when numbers change; stale results are then computed again.
     default : bool
@@ -71,6 +73,7 @@ class Row:
     outputs: tuple[str, ...] = ESTIMATE
     core: tuple[str, ...] = ()
     labels: Mapping[str, tuple[str | float, ...]] = field(default_factory=dict)
+    levels: Mapping[str, str] = field(default_factory=dict)
     version: int = 1
     default: bool = True
 
