@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -115,8 +117,8 @@ def class_rsa_interval(
     auc = float(placement[different].mean())
     pulled = (placement - auc) / np.where(different, many, few)
     factor = float(np.sqrt(float(many) * few)) / spread
-    influence = np.bincount(first, pulled, n) + np.bincount(second, pulled, n)
-    influence = np.asarray(influence * (factor * n), np.float64)
+    summed: Any = np.bincount(first, pulled, n) + np.bincount(second, pulled, n)
+    influence = np.asarray(summed * (factor * n), np.float64)
     return interval_from_influence(factor * (auc - 0.5), influence, groups=groups, level=level)
 
 

@@ -313,6 +313,8 @@ def _ufunc(row: Row, arrays: list[xr.DataArray], cores: Iterable[tuple[str, ...]
 def _variable(tree: xr.DataTree, name: str, read: Read) -> xr.DataArray:
     node, variable = read.variable.split("/")
     array = tree[f"sets/{name}/{node}"].to_dataset()[variable]
+    if array.dtype.kind in "OT":  # Dask must know how large a text is
+        array = array.copy(data=np.array(array.values.tolist(), dtype=str).reshape(array.shape))
     return array.sel(dict(read.select)) if read.select else array
 
 

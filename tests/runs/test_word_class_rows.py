@@ -156,7 +156,7 @@ def test_rows_are_the_kernels_of_the_last_tokens(tree: xr.DataTree, cell) -> Non
 def test_baselines_do_not_depend_on_the_states_and_the_gain_is_paired(
     tree: xr.DataTree, cell
 ) -> None:
-    x, labels = cell
+    labels = cell[1]
     names, group = labels["word_class"], labels["group"]
     truth = np.unique(names, return_inverse=True)[1]
     fold = document_folds(group)
