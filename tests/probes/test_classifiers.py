@@ -59,7 +59,8 @@ def test_linear_probe_is_a_logistic_regression_on_the_other_documents():
             p = fitted.predict_proba(scaler.transform(x[test]))
             t = (~test).sum()
             near.append(np.abs(np.log((t * p + 1) / (t + 3)) - found.log_probability[test]).max())
-        assert min(near) < 0.02
+        assert min(near) < 0.05  # the tolerance of either fit; other penalties are 1 and more away
+        assert sorted(near)[1] > 0.5
 
 
 def test_a_document_known_by_heart_is_worth_nothing():
@@ -152,7 +153,7 @@ def test_gain_is_paired():
     hard = rng.random(400) < 0.4  # wrong in both
     one = np.where(hard, (truth + 1) % 4, truth)
     two = one.copy()
-    two[:8] = (truth[:8] + 2) % 4
+    two[::50] = (truth[::50] + 2) % 4
     groups = np.arange(400) // 4
     gain = accuracy_gain(one, truth, two, truth, groups=groups)
     alone = balanced_accuracy(one, truth, groups=groups)
@@ -208,7 +209,7 @@ def test_control_labels_are_of_types_and_have_the_classes_frequencies():
     order = rng.permutation(5000)
     np.testing.assert_array_equal(control_labels(words[order], labels[order], seed=1), drawn[order])
     assert (control_labels(words, labels, seed=2) != drawn).any()
-    with pytest.raises(ValueError, match="words|types"):
+    with pytest.raises(ValueError, match="types has shape"):
         control_labels(words[:3], labels)
 
 
@@ -251,13 +252,10 @@ def test_intervals_by_document_cover_the_probe_s_accuracy_elsewhere():
         rng = RNG(seed)
         document = np.arange(documents * each) // each
         labels = rng.integers(0, 2, len(document))
-        # A document's own style makes its words alike, so that errors come in bundles.
-        style = rng.normal(size=(documents, 4))[document]
-        x = (
-            rng.normal(size=(len(document), 4))
-            + style
-            + 1.2 * labels[:, None] * np.array([1, 0, 0, 0])
-        )
+        # Some documents are easy and some say nothing, so that errors come in bundles.
+        ease = np.where(rng.random(documents) < 0.5, 4.0, 0.0)[document]
+        x = rng.normal(size=(len(document), 4))
+        x[:, 0] += ease * (labels - 0.5)
         return x, labels, document
 
     scores, covered, naive = [], [], []
@@ -269,5 +267,6 @@ def test_intervals_by_document_cover_the_probe_s_accuracy_elsewhere():
     truth = np.mean([s.value for s in scores])
     covered = [s.lower <= truth <= s.upper for s in scores]
     alone = [s.lower <= truth <= s.upper for s in naive]
+    print(np.mean(covered), np.mean(alone))
     assert np.mean(covered) >= 0.9
-    assert np.mean(alone) < np.mean(covered)  # samples are not independent
+    assert np.mean(alone) < np.mean(covered) - 0.05  # samples are not independent
