@@ -41,6 +41,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "Qwen2ForCausalLM": _LLAMA_LIKE,
     "Qwen3ForCausalLM": _LLAMA_LIKE,
     "Gemma2ForCausalLM": _LLAMA_LIKE,
+    # Trained here, without attention.
+    "LstmForCausalLM": _LLAMA_LIKE,
+    "FeedForwardForCausalLM": _LLAMA_LIKE,
 }
 
 _LLAVA_LIKE = Architecture("model.language_model.layers", "model.language_model.norm")
@@ -59,6 +62,8 @@ IMAGE_TEXT: dict[str, Architecture] = {
 # Model types of our own; importing the module registers them with transformers.
 OWN_TYPES = {
     "phasescope_tiny_vlm": ("runs.models.tiny_vlm", "TinyVlmForConditionalGeneration"),
+    "phasescope_lstm": ("runs.models.recurrent", "LstmForCausalLM"),
+    "phasescope_feedforward": ("runs.models.feedforward", "FeedForwardForCausalLM"),
 }
 
 _NORM = re.compile(r"norm|ln_?f|^ln")
@@ -124,7 +129,7 @@ def image_text_name(config: Any) -> str | None:
     kind = str(getattr(config, "model_type", ""))
     own = OWN_TYPES.get(kind)
     if own is not None:
-        return own[1]
+        return None if own[1] in ARCHITECTURES else own[1]
     name: str | None = NAMES.get(kind)
     listed = list(getattr(config, "architectures", None) or [name])
     there = name in listed and getattr(config, "vision_config", None) is not None

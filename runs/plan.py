@@ -151,7 +151,7 @@ def _make_plan(recipe: Recipe) -> Plan:
         )
         for name, inputs in sets.items()
     }
-    layouts_of(specs)  # what a visit cannot do with a set is refused here
+    _check_heads(layouts_of(specs), shape)  # what a visit cannot do with a set is refused here too
     identity = _identity(specs, known, shape)
     if ngrams is not None:
         identity["memorisation"] = ngrams.digest
@@ -286,6 +286,18 @@ def _check_vocabulary(inputs: InputSet, shape: ModelShape, series: Series) -> No
             f"{series.tokenizer}: tokenizer and model do not match: token {largest} of "
             f"`inputs.{inputs.name}` and a vocabulary of {shape.vocabulary}; set `series.tokenizer`"
         )
+
+
+def _check_heads(layouts: Mapping[str, Mapping[str, ArraySpec]], shape: ModelShape) -> None:
+    """Refuse products of heads of a model that has none."""
+    for label, layout in layouts.items():
+        if shape.heads == 0 and any("head" in array.dims for array in layout.values()):
+            name, product = label.split("/")
+            key = "products" if product in PRODUCTS else "visits"
+            raise InputError(
+                f"key `capture.{key}`: {shape.architecture} has no attention, so `{product}` of the set "
+                f"`{name}` cannot be captured; leave it out of capture.{key} or inputs.{name}.{key}"
+            )
 
 
 def free_disk(path: Path) -> int:

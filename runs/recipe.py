@@ -60,7 +60,7 @@ class SeriesTable(Table):
     early: bool = True
     repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
     stages: Annotated[dict[Name, _Stage], Field(min_length=1)] | None = None
-    model: Literal["neox", "tiny-vlm"] | None = None
+    model: Literal["neox", "lstm", "feedforward", "tiny-vlm"] | None = None
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     training: dict[Name, Any] = Field(default_factory=dict)
     pattern: str | None = None

@@ -22,6 +22,8 @@ from runs.recipe import SeriesTable
 _MODULES = {
     "neox": "runs.models.pretrain",
     "tiny-vlm": "runs.models.vlm_training",
+    "lstm": "runs.models.recurrent",
+    "feedforward": "runs.models.feedforward",
 }
 _NOT_HERE = {"seed": "set `series.seeds`"}
 

@@ -1,0 +1,230 @@
+"""Training of predictors of words: the next one, or the discounted distribution of those to come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedModel
+
+from runs.models.corpus import load_speeches
+from runs.models.neox import batch_rows, build_optimizer, learning_rate
+from runs.models.pretrain import text_digest
+from runs.models.tokenizer import has_tokenizer, save_tokenizer
+from runs.models.word_tokenizer import train_word_tokenizer
+
+
+@dataclass(frozen=True)
+class WordTrainConfig:
+    """Everything but the text that decides the weights of a run.
+
+    Attributes
+    ----------
+    layers, width : int
+        Layers after the embedding, and width of embedding and layers.
+    vocabulary, length : int
+        Words known to the tokenizer, and words in a sequence.
+    target : str
+        `next`: the next word; `successor`: the distribution of future words, word k ahead weighted by
+        discount^(k − 1) (after arXiv 2605.24585, of which only the abstract could be read).
+    discount, horizon : float, int
+        Of `successor`; words further ahead than `horizon` are left out and the rest weighted up.
+    batch, steps : int
+        Sequences an update, and updates.
+    lr, lr_floor, warmup, betas, weight_decay, clip, per_octave, seed, threads
+        As `runs.models.neox.TrainConfig`.
+
+    Raises
+    ------
+    ValueError
+        If a value makes no model or no run.
+    """
+
+    layers: int = 2
+    width: int = 128
+    vocabulary: int = 8192
+    length: int = 9
+    target: Literal["next", "successor"] = "next"
+    discount: float = 0.5
+    horizon: int = 8
+    batch: int = 64
+    steps: int = 2000
+    lr: float = 3e-3
+    lr_floor: float = 0.1
+    warmup: int = 30
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    per_octave: int = 2
+    seed: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        sizes = ("layers", "width", "length", "horizon", "batch", "steps", "warmup", "per_octave")
+        for name in (*sizes, "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("lr", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        if not 0 < self.discount < 1:
+            raise ValueError(f"discount must be between 0 and 1, not {self.discount}")
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Positions at which a prediction is made in one update."""
+        return self.batch * self.length
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """Weight of each future word (ahead,), the next one first; they sum to 1."""
+        if self.target == "next":
+            return np.ones(1)
+        found: NDArray[np.float64] = self.discount ** np.arange(self.horizon, dtype=np.float64)
+        return found / found.sum()
+
+    def build(self) -> PreTrainedModel:
+        """The model, with weights as torch's generator stands."""
+        raise NotImplementedError
+
+
+class WordRun:
+    """A predictor of words on windows of consecutive words, punctuation left out.
+
+    Parameters
+    ----------
+    config
+        Hyper-parameters; its `build` makes the model.
+    texts
+        Documents to train on; by default the training part of the corpus of speeches.
+    """
+
+    def __init__(self, config: WordTrainConfig, texts: Sequence[str] | None = None) -> None:
+        if texts is None:
+            texts = [speech.text for speech in load_speeches("train")]
+        self.config = config
+        kind = type(config).__name__.removesuffix("TrainConfig").lower()
+        self.name = f"{kind}-{config.layers}x{config.width}"
+        self._texts = texts
+        self._windows: NDArray[np.int64]
+
+    def settings(self) -> dict[str, Any]:
+        """Hyper-parameters, and the digest of the text."""
+        return {
+            **asdict(self.config),
+            "betas": list(self.config.betas),
+            "text_sha256": text_digest(self._texts),
+        }
+
+    def prepare(self, root: Path) -> None:
+        """Make the tokenizer unless it is there, and cut the text into windows."""
+        if not self.prepared(root):
+            made = train_word_tokenizer(self._texts, vocabulary=self.config.vocabulary)
+            save_tokenizer(made, root)
+        tokenizer = AutoTokenizer.from_pretrained(root, local_files_only=True)
+        documents = tokenizer(list(self._texts), add_special_tokens=False)["input_ids"]
+        ahead = len(self.config.weights)
+        self._windows = word_windows(
+            documents, length=self.config.length, ahead=ahead, end=tokenizer.eos_token_id
+        )
+
+    def prepared(self, root: Path) -> bool:
+        """Whether the tokenizer is there."""
+        return has_tokenizer(root)
+
+    def build(self) -> PreTrainedModel:
+        """The model with its initial weights, a pure function of the seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            return self.config.build()
+
+    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """AdamW that decays matrices."""
+        return build_optimizer(model, self.config)
+
+    def update(
+        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int
+    ) -> tuple[float, float, float]:
+        """One batch of windows."""
+        config = self.config
+        rows = batch_rows(step, batch=config.batch, count=len(self._windows), seed=config.seed)
+        words = torch.from_numpy(self._windows[rows])
+        lr = learning_rate(step, config)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        logits = model(words[:, : config.length]).logits
+        loss = future_loss(logits, words, torch.tensor(config.weights, dtype=logits.dtype))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward untyped
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        optimizer.step()
+        return loss.item(), lr, norm.item()
+
+
+def word_windows(
+    documents: Sequence[Sequence[int]], *, length: int, ahead: int, end: int
+) -> NDArray[np.int64]:
+    """Join documents, an end token after each, and cut them into windows with what follows each.
+
+    Parameters
+    ----------
+    documents
+        Word ids of each document.
+    length, ahead
+        Words a window shows, and words after it that are predicted.
+    end
+        Id of the end token.
+
+    Returns
+    -------
+    int64 array (window, length + ahead)
+        A window shows the words right after those that the one before shows.
+
+    Raises
+    ------
+    ValueError
+        If the documents do not fill one window.
+    """
+    stream = np.array([word for document in documents for word in (*document, end)], np.int64)
+    count = (len(stream) - ahead) // length
+    if count < 1:
+        raise ValueError(
+            f"documents have {len(stream)} words, fewer than length + those ahead = {length + ahead}; "
+            "give more"
+        )
+    starts = np.arange(count)[:, None] * length
+    windows: NDArray[np.int64] = stream[starts + np.arange(length + ahead)]
+    return windows
+
+
+def future_loss(logits: Tensor, words: Tensor, weights: Tensor) -> Tensor:
+    """Mean divergence of the predicted distribution from that of the words to come, in nats.
+
+    KL(target ‖ model), where the target gives word t + k the k-th weight and a word that comes twice both
+    of its weights. With one weight it is the surprisal of the next word.
+
+    Parameters
+    ----------
+    logits : (sample, position, vocabulary)
+    words : int64 (sample, position + ahead)
+        What was shown, and what follows.
+    weights : (ahead,)
+        Of the next word, the one after it, …; they sum to 1.
+
+    Returns
+    -------
+    scalar tensor
+        Memory: one copy of the logits.
+    """
+    ahead, length = len(weights), logits.shape[1]
+    future = words.unfold(1, ahead, 1)[:, 1 : length + 1]  # (sample, position, ahead)
+    picked = logits.gather(2, future) - logits.logsumexp(2, keepdim=True)
+    same = (future[..., :, None] == future[..., None, :]).to(weights.dtype)
+    target = same @ weights  # the probability the target gives each future word
+    return (weights * (target.log() - picked)).sum(-1).mean()
