@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from runs.models.word_tokenizer import train_word_tokenizer
 
 
 @dataclass(frozen=True)
-class WordTrainConfig:
+class WordTrainConfig(ABC):
     """Everything but the text that decides the weights of a run.
 
     Attributes
@@ -86,12 +87,13 @@ class WordTrainConfig:
         """Weight of each future word (ahead,), the next one first; they sum to 1."""
         if self.target == "next":
             return np.ones(1)
-        found: NDArray[np.float64] = self.discount ** np.arange(self.horizon, dtype=np.float64)
-        return found / found.sum()
+        falling = np.power(self.discount, np.arange(self.horizon))
+        found: NDArray[np.float64] = falling / falling.sum()
+        return found
 
+    @abstractmethod
     def build(self) -> PreTrainedModel:
         """The model, with weights as torch's generator stands."""
-        raise NotImplementedError
 
 
 class WordRun:
