@@ -16,27 +16,7 @@ LEXICON = {
     "cc": ["and", "but"],
     "pps": ["he", "she", "it"],
 }
-_PATTERN = [
-    "at",
-    "jj",
-    "nn",
-    "vbd",
-    "at",
-    "nn",
-    "in",
-    "at",
-    "jj",
-    "nn",
-    "cc",
-    "pps",
-    "vbd",
-    "at",
-    "nn",
-    "rb",
-    "in",
-    "at",
-    "nn",
-]
+_PATTERN = ("at jj nn vbd at nn in at jj nn", "cc pps vbd at jj nn rb in at nn")  # a comma between
 
 
 def write_brown(folder: Path, *, files: int = 12, sentences: int = 8, seed: int = 0) -> Path:
@@ -46,7 +26,11 @@ def write_brown(folder: Path, *, files: int = 12, sentences: int = 8, seed: int 
     for number in range(1, files + 1):
         lines = [""]
         for _ in range(sentences):
-            pairs = [f"{generator.choice(LEXICON[tag])}/{tag}" for tag in _PATTERN]
+            pairs = [
+                f"{generator.choice(LEXICON[tag])}/{tag}"
+                for part in _PATTERN
+                for tag in part.split()
+            ]
             pairs[0] = f"{pairs[0].capitalize()}-tl"
             lines += ["\t" + " ".join([*pairs[:10], ",/,", *pairs[10:], "./."]), ""]
         (folder / f"ca{number:02}").write_text("\n".join(lines), encoding="latin-1")

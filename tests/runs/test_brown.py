@@ -34,7 +34,7 @@ def test_folder_and_archives_give_the_same_sentences(tmp_path: Path) -> None:
     folder = write_brown(tmp_path / "brown")
     sentences = read_brown(folder)
     assert len(sentences) == 12 * 8
-    assert {len(s.words) for s in sentences} == {19}
+    assert {len(s.words) for s in sentences} == {20}
     assert sentences[0].document == "ca01"
     assert "PUNCT" not in {c for s in sentences for c in s.classes}
     assert any("naïveté" in s.words for s in sentences)
