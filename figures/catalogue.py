@@ -42,6 +42,8 @@ from figures import (
     toy_controls,
     toy_squared_error,
     trajectories,
+    word_class_confusion,
+    word_class_curves,
     word_class_emergence,
     word_class_maps,
 )
@@ -83,8 +85,10 @@ _MODULES = (
     collapse,
     entropy_regularised,
     entropy_thresholds,
-    word_class_emergence,
     word_class_maps,
+    word_class_curves,
+    word_class_confusion,
+    word_class_emergence,
 )
 
 FIGURES: dict[str, FigureRow] = {module.ROW.name: module.ROW for module in _MODULES}

@@ -37,7 +37,8 @@ class Material:
     ----------
     set : name of the set of inputs the measures were made on.
     measures : measure name to its Dataset (`value`, often `lower` and `upper`); one made from
-        another by `rankme/CONVENTION+how` is called `rankme+how`.
+        another by `rankme/CONVENTION+how` is called `rankme+how`; of a measure that is drawn in
+        several conventions, those after the first are called `MEASURE/CONVENTION`.
     phases : branch name to its Dataset of boundaries and segments; empty if none were sought.
     revisions : checkpoint label to what its series calls it, where the tree says.
     sets : where a figure shows every set: its name to the `measures` shown of it.
@@ -173,11 +174,15 @@ def _measures(
     tree: xr.DataTree, pairs: Sequence[tuple[str, str]], chosen: str
 ) -> dict[str, xr.Dataset]:
     found = {}
+    named: dict[str, str] = {}
     for measure, convention in pairs:
+        _, plus, how = convention.partition("+")
+        short = f"{measure}{plus}{how}"
+        if named.setdefault(short, convention) != convention:
+            short = f"{measure}/{convention}"
         data = dataset_at(tree, f"measures/{measure}/{convention}/{chosen}")
         if data is not None:
-            _, plus, how = convention.partition("+")
-            found[f"{measure}{plus}{how}"] = data
+            found[short] = data
     return found
 
 

@@ -35,6 +35,7 @@ _RIGHT = 0.62
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 _MARKERS = "os^Dv"
 _CHANCE = 0.5
+_RANGE = "range over lines, median"
 
 
 def draw_word_class_emergence(
@@ -152,8 +153,9 @@ def _layout(
     if not losses:
         del heights["loss"]
     tall_rows = [*([_RIBBON * len(phases)] * bool(phases)), *heights.values()]
-    named = legend_rows(list(lines))[1] if len(lines) > 1 else 0
-    below, above = 0.62 + 0.19 * (named + bool(phases) + bool(_groups(steps))), 0.5
+    entries = [*(list(lines) if len(lines) > 1 else []), *([_RANGE] if _groups(steps) else [])]
+    named = legend_rows(entries)[1] if entries else bool(phases)
+    below, above = 0.52 + 0.19 * named, 0.5
     gap = 0.13
     tall = sum(tall_rows) + gap * (len(tall_rows) - 1) + below + above
     figure = Figure(figsize=(WIDTH, tall))
@@ -337,9 +339,7 @@ def _legend(
             for line, look in looks.items()
         ]
     if _groups(steps):
-        handles.append(
-            Line2D([], [], color=theme.muted, lw=3.2, alpha=0.75, label="range over lines, median")
-        )
+        handles.append(Line2D([], [], color=theme.muted, lw=3.2, alpha=0.75, label=_RANGE))
     handles += [
         Patch(color=theme.phase(name), alpha=2 * theme.phase_alpha, lw=0, label=name)
         for name in unnamed
@@ -402,8 +402,8 @@ ROW = FigureRow(
     caption=(
         "How well each class of the tenth word is told from the others at layer {layer} (dotted: chance),"
         " and below the checkpoint from which that stays {rule}. Horizontal lines: {level} interval from"
-        " the standard errors ({interval}), noise of the probe.{lines} Right: the rise itself (median over"
-        " lines); a class whose rise is not above 0 has no mark. {told}. Inputs: {inputs}."
+        " the standard errors ({interval}), noise of the probe.{lines} Right: the rise itself (median"
+        " over lines); a class whose rise is not above 0 has no mark. {told}. Inputs: {inputs}."
     ),
     extra=True,
 )

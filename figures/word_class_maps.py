@@ -173,8 +173,8 @@ ROW = FigureRow(
         "Hidden states at the last of nine words, in the plane, by {method}; at most {points} points a"
         " class, evenly spaced through the set, the same in every map. Colour and mark: the class of the"
         " tenth word, which the model has not seen. Columns: layers; rows: checkpoints of {shown}."
-        " Stress: Kruskal's stress-1 of the map; from about 0.2 the plane does not show the distances well. Every"
-        " map has its own axes and scale. Inputs: {inputs}."
+        " Stress: Kruskal's stress-1 of the map; from about 0.2 the plane shows the distances badly."
+        " Every map has its own axes and scale. Inputs: {inputs}."
     ),
     extra=True,
 )

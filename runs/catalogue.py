@@ -28,6 +28,7 @@ from runs.rows import (
     trajectory,
     views,
     word_baselines,
+    word_class_map,
     word_classes,
 )
 from runs.rows.base import ESTIMATE, LEVEL, Pair, Read, Reduce, Row
@@ -56,6 +57,7 @@ _FAMILIES = (
     induction,
     word_classes,
     word_baselines,
+    word_class_map,
 )
 
 MEASURES: dict[tuple[str, str], Row] = {
