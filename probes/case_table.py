@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Row:
     typicality: float = float("nan")
 
 
-_DTYPES = {
+_DTYPES: dict[str, type] = {
     "image": np.int32,
     "group": np.int32,
     "visual_tier": np.int16,
@@ -39,12 +40,19 @@ _DTYPES = {
 
 
 def cases_of(rows: Sequence[Row], candidates: Mapping[str, tuple[str, ...]]) -> Cases:
-    """Cases as columns."""
-    columns = {
-        f.name: np.array([getattr(row, f.name) for row in rows], dtype=_DTYPES.get(f.name, np.str_))
-        for f in fields(Row)
+    """Cases as columns, from rows."""
+    columns = {f.name: [getattr(row, f.name) for row in rows] for f in fields(Row)}
+    return cases_of_columns(columns, candidates)
+
+
+def cases_of_columns(
+    columns: Mapping[str, Any], candidates: Mapping[str, tuple[str, ...]]
+) -> Cases:
+    """Cases from sequences by name, each of the kind `Cases` says."""
+    typed: dict[str, Any] = {
+        f.name: np.array(columns[f.name], _DTYPES.get(f.name, np.str_)) for f in fields(Row)
     }
-    return Cases(**columns, candidates=dict(candidates))
+    return Cases(**typed, candidates=dict(candidates))
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def build_set(name: str, table: InputTable, tokenizer: Tokenizer) -> InputSet:
     if `shuffle_seed` is given. With `answer`, a sample is the text, the answer and the end-of-text token,
     and is dropped if it is longer than `length`. In mode `repeated` there is no text:
     `runs.repeated_inputs` draws tokens. In mode `words` a sample is a window of words of tagged text:
-    `runs.word_inputs`.
+    `runs.word_inputs`. Mode `scenes` has `runs.scene_inputs`.
 
     Parameters
     ----------
@@ -182,6 +182,10 @@ def build_set(name: str, table: InputTable, tokenizer: Tokenizer) -> InputSet:
     key = f"inputs.{name}"
     if table.add_bos and tokenizer.bos_token_id is None:
         raise InputError(f"{key}.add_bos: the tokenizer has no BOS token; set add_bos = false")
+    if table.mode == "scenes":
+        from runs.scene_inputs import build_scenes
+
+        return build_scenes(name, table, tokenizer)
     if table.mode == "repeated":
         rows = draw_repeated(name, table, tokenizer)
         return _assemble(name, table, tokenizer, [_Sample(ids, Document("", {})) for ids in rows])

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from probes.repetition import SHORTEST, Repetition
 from runs.errors import InputError, shown
+from runs.scene_table import SceneKeys
 from runs.tables import (
     CaptureTable,
     MemorisationTable,
@@ -104,15 +105,16 @@ _TEXT_KEYS = ("path", "length", "text", "answer", "min_length", "labels", "group
 _REPEATED_KEYS = ("period", "repeats", "id_range")
 
 
-class InputTable(WordKeys):
+class InputTable(WordKeys, SceneKeys):
     """`[inputs.NAME]`: one named set of inputs; `mode` and `length` decide results, so are required.
 
     With mode `repeated` there is no text: `period`, `repeats`, `limit` and `shuffle_seed` are required,
-    and `length` follows from them. With mode `words` a sample is a window of words: see `WordKeys`.
+    and `length` follows from them. With mode `words` a sample is a window of words: see `WordKeys`; with
+    mode `scenes` it is an image with a text and a question: see `SceneKeys`.
     """
 
     path: Path
-    mode: Literal["document", "packed", "repeated", "words"]
+    mode: Literal["document", "packed", "repeated", "words", "scenes"]
     length: Annotated[Whole, Field(ge=2)]
     text: str = "text"
     answer: str | None = None
