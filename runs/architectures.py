@@ -55,6 +55,7 @@ IMAGE_TEXT: dict[str, Architecture] = {
     "Qwen2VLForConditionalGeneration": _LLAVA_LIKE,
     "Qwen2_5_VLForConditionalGeneration": _LLAVA_LIKE,
     "InternVLForConditionalGeneration": _LLAVA_LIKE,
+    "TinyVlmForConditionalGeneration": Architecture("language_model.layers", "language_model.norm"),
     "SmolVLMForConditionalGeneration": Architecture(
         "model.text_model.layers", "model.text_model.norm"
     ),
