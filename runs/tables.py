@@ -215,12 +215,21 @@ class ModalitySteeringTable(Table):
     """`[capture.modality_steering]`: how strongly, where, and on how many cases a direction is added."""
 
     strengths: Annotated[
-        tuple[Annotated[float, Field(strict=False, allow_inf_nan=False)], ...], Field(min_length=2)
+        tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=2)
     ] = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
-    layer: Annotated[Whole, Field(ge=1)] | None = None
-    cases: Annotated[Whole, Field(ge=2)] = 64
-    controls: Annotated[Whole, Field(ge=1, le=1000)] = 8
+    layers: Annotated[tuple[Annotated[Whole, Field(ge=1)], ...], Field(min_length=1)] | None = None
+    pool: Annotated[Whole, Field(ge=8)] = 256
+    cases: Annotated[Whole, Field(ge=2)] = 48
+    controls: Annotated[Whole, Field(ge=1, le=1000)] = 4
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModalitySteeringTable:
+        if list(self.strengths) != sorted(set(self.strengths)):
+            raise ValueError("strengths must rise, each there once")
+        if self.layers is not None and list(self.layers) != sorted(set(self.layers)):
+            raise ValueError("layers must rise, each there once")
+        return self
 
 
 class CaptureTable(Table):

@@ -77,8 +77,8 @@ def image_positions(
         what they lack.
     """
     if "input_ids" in inputs:
-        signs = (inputs["input_ids"][0] == loaded.model.config.image_token_id).nonzero()
-        return signs.flatten()
+        signs: torch.Tensor = inputs["input_ids"][0] == loaded.model.config.image_token_id
+        return signs.nonzero().flatten()
     whole, part = (given["inputs_embeds"][0] for given in (inputs, without))
     count = len(whole) - len(part)
     if count < 1:
