@@ -9,6 +9,8 @@ from runs.visits import (
     induction_ablation,
     last_row,
     lm_eval,
+    modality_patching,
+    modality_steering,
     ngrams,
     ov_copying,
     pass_at_k,
@@ -34,6 +36,8 @@ _MODULES = (
     head_importance,
     induction_ablation,
     answers,
+    modality_patching,
+    modality_steering,
 )
 
 VISITS: dict[str, VisitRow] = {module.ROW.name: module.ROW for module in _MODULES}

@@ -1,0 +1,226 @@
+"""Patching and steering on tiny random models, where what must come out is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from probes.cases import Cases
+from runs.errors import InputError
+from runs.loaded import LoadedModel
+from runs.loading import load_model, read_shape
+from runs.points import choose_points
+from runs.products.base import Spec
+from runs.tables import CaptureTable
+from runs.vision.adapters import adapter_of
+from runs.visits import VISITS
+from runs.visits.modality_patching import SITES, choose_pairs
+from runs.visits.modality_steering import pools
+from tests.runs.scene_sets import COLOURS, Shown, hand_made, scene_set
+from tests.runs.vision_zoo import save_tiny
+
+PATCHING, STEERING = VISITS["modality_patching"], VISITS["modality_steering"]
+
+
+@pytest.fixture(scope="module", params=["SmolVLM", "Qwen2.5-VL"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(request.param, tmp_path_factory.mktemp("cause") / "step0")
+
+
+def spec_of(folder: Path, scenes: Shown, **capture: Any) -> Spec:
+    inputs, shape = scene_set(scenes), read_shape(folder)
+    table = CaptureTable.model_validate({"block": 7} | capture)
+    return Spec(inputs, choose_points(inputs), shape, table, shape.vocabulary, tokenizer=folder)
+
+
+def part_of(scenes: Shown, rows: Any) -> Shown:
+    return Shown(scenes.cases.part(np.flatnonzero(rows)), scenes.images)
+
+
+def patched(folder: Path, scenes: Shown, **capture: Any) -> xr.Dataset:
+    spec = spec_of(folder, scenes, modality_patching={"pairs": 3, **capture})
+    found = PATCHING.function(load_model(folder), spec)
+    layout = PATCHING.layout(spec)
+    assert {n: (a.dims, a.shape, a.dtype) for n, a in layout.items()} == {
+        str(n): (a.dims, a.shape, str(a.dtype)) for n, a in found.items()
+    }
+    return found.assign_coords({n: v for n, v in PATCHING.coordinates(spec).items()})
+
+
+def near(got: Any, wanted: Any) -> None:
+    np.testing.assert_allclose(got, np.broadcast_to(wanted, got.shape), atol=2e-5)
+
+
+def test_versions_that_differ_in_the_image(folder: Path) -> None:
+    scenes = hand_made()
+    found = patched(folder, part_of(scenes, scenes.cases.text_tier == 0))
+    donor, receiver = found["donor"].values, found["receiver"].values
+    assert (np.abs(donor - receiver) > 1e-3).all()
+    near(donor[::-1], receiver)  # the one direction's donor is the other's receiver
+    of = found["patched"].transpose("site", "layer", "direction", "pair").sel
+    near(of(site="sequence").values, donor)
+    near(of(site="answer", layer=3).values, donor)
+    near(of(site="answer", layer=0).values, receiver)  # the same last word
+    near(of(site="image", layer=0).values, donor)  # all that differs before the first block
+    near(of(site="text", layer=0).values, receiver)
+    near(of(site=["image", "text"], layer=3).values, receiver)  # nobody reads them any more
+    between = of(site="answer", layer=[1, 2]).values
+    assert (np.abs(between - donor) > 1e-4).any()
+    assert (np.abs(between - receiver) > 1e-4).any()
+
+
+def test_versions_that_differ_in_the_text(folder: Path) -> None:
+    scenes = hand_made()
+    found = patched(folder, part_of(scenes, scenes.cases.visual_tier == 0))
+    donor, receiver = found["donor"].values, found["receiver"].values
+    of = found["patched"].transpose("site", "layer", "direction", "pair").sel
+    near(of(site="image", layer=0).values, receiver)
+    near(of(site="answer", layer=3).values, donor)
+    # Texts of other lengths: what the longer one has before is not carried over.
+    assert np.isfinite(found["patched"].values).all()
+
+
+def test_patching_does_what_a_hook_by_hand_does(folder: Path) -> None:
+    scenes = hand_made()
+    found = patched(folder, scenes)
+    loaded = load_model(folder)
+    adapter, cases = adapter_of(loaded, folder), scenes.cases
+    pair = choose_pairs(cases, pairs=3, seed=0)[0]
+    assert cases.text_tier[pair].tolist() == [0, 1]
+    assert cases.visual_tier[pair].tolist() == [1, 0]
+    inputs = [
+        adapter.inputs(
+            [f"{cases.text[i]} {cases.question[i]}"], [scenes.image(int(cases.image[i]))]
+        )
+        for i in pair
+    ]
+    donor = adapter.final_states(inputs[0])[2, 0]
+
+    def hook(_: Any, __: Any, output: torch.Tensor) -> torch.Tensor:
+        output = output.clone()
+        output[:, -1] = donor
+        return output
+
+    handle = loaded.blocks[1].register_forward_hook(hook)
+    logits = adapter.final_logits(adapter.final_states(inputs[1])[-1])[0]
+    handle.remove()
+    tokens = [
+        adapter.first_token(str(said[pair[0]])) for said in (cases.answer_text, cases.answer_image)
+    ]
+    wanted = float(logits[tokens[0]] - logits[tokens[1]])
+    got = found["patched"].sel(site="answer", layer=2).values[0, 0]
+    np.testing.assert_allclose(got, wanted, atol=2e-5)
+
+
+def test_pairs_are_the_easiest_of_their_group() -> None:
+    cases = hand_made().cases
+    irrelevant = replace(cases, kind=np.where(cases.group == 0, "irrelevant_text", cases.kind))
+    pairs = choose_pairs(irrelevant, pairs=100, seed=3)
+    assert sorted(irrelevant.group[pairs[:, 0]]) == list(range(1, 8))
+    np.testing.assert_array_equal(irrelevant.group[pairs[:, 0]], irrelevant.group[pairs[:, 1]])
+    flat = replace(cases, text_tier=cases.text_tier * 0, visual_tier=cases.visual_tier * 0)
+    assert choose_pairs(flat, pairs=9, seed=0).shape == (0, 2)
+
+
+def test_a_set_without_tiers_is_refused(folder: Path) -> None:
+    scenes = hand_made()
+    flat = part_of(scenes, (scenes.cases.text_tier == 0) & (scenes.cases.visual_tier == 0))
+    with pytest.raises(InputError, match=r"0 groups have any.*add groups"):
+        PATCHING.layout(spec_of(folder, flat))
+    with pytest.raises(InputError, match=r"there is no layer 9; the model has 3"):
+        STEERING.layout(spec_of(folder, scenes, modality_steering={"layers": [1, 9]}))
+    with pytest.raises(InputError, match=r"too few; add groups"):
+        kinds = np.full(len(scenes.cases), "agreement")
+        STEERING.layout(spec_of(folder, Shown(replace(scenes.cases, kind=kinds), scenes.images)))
+
+
+# Steering: a model whose only words are the colours, and cases it solves by construction.
+
+
+def opinionated(folder: Path, seed: int = 5) -> LoadedModel:
+    loaded = load_model(folder)
+    tokens = [adapter_of(loaded, folder).first_token(word) for word in COLOURS]
+    with torch.no_grad():
+        head = loaded.model.lm_head.weight
+        rows = torch.randn((len(COLOURS), head.shape[1]), generator=torch.manual_seed(seed))
+        head.zero_()
+        head[tokens] = rows
+    return loaded
+
+
+def solved(loaded: LoadedModel, folder: Path, groups: int = 48) -> Shown:
+    """Cases whose answers are what the model gives for the image and for the text alone."""
+    scenes = hand_made(groups)
+    cases = replace(scenes.cases, subset=np.full(len(scenes.cases), "colour"))
+    spec = spec_of(folder, Shown(cases, scenes.images))
+    found = VISITS["answers"].function(loaded, spec)["candidate_logits"].values[:, -1].argmax(-1)
+    words = np.array(COLOURS)
+    cases = replace(cases, answer_image=words[found[0]], answer_text=words[found[1]])
+    return part_of(Shown(cases, scenes.images), found[0] != found[1])
+
+
+def test_steering_moves_answers_as_it_says(folder: Path) -> None:
+    loaded = opinionated(folder)
+    scenes = solved(loaded, folder)
+    table = {"strengths": [-4.0, 0.0, 4.0], "cases": 9, "controls": 2, "layers": [1, 3]}
+    spec = spec_of(folder, scenes, modality_steering=table)
+    found = STEERING.function(loaded, spec)
+    layout = STEERING.layout(spec)
+    assert {n: (a.dims, a.shape, a.dtype) for n, a in layout.items()} == {
+        str(n): (a.dims, a.shape, str(a.dtype)) for n, a in found.items()
+    }
+    rows = found["steered_sample"].values
+    rows = rows[rows >= 0]
+    assert 2 <= len(rows)
+    assert int(found["fitted_on"]) >= 2
+    _, held_out = pools(scenes.cases, spec.inputs.fold, pool=256, seed=0)
+    assert set(rows) <= set(held_out)
+    difference = found["difference"].values[..., : len(rows)]
+    assert np.isfinite(difference).all()
+    # Strength 0 changes nothing, whatever the direction.
+    answers = VISITS["answers"].function(loaded, spec)["candidate_logits"].values[2, -1]
+    columns = VISITS["answers"].coordinates(spec)
+    plain = [
+        answers[i, columns["text_candidate"][1][i]] - answers[i, columns["image_candidate"][1][i]]
+        for i in rows
+    ]
+    near(difference[:, :, 1], np.array(plain))
+    # After the last block the logits move with the fitted direction as the norm lets them.
+    layer, fitted = 1, 0
+    moved = difference[layer, fitted, 2] - difference[layer, fitted, 0]
+    assert np.abs(moved).max() > 1e-3
+    lengths = np.diff(np.abs(found["delta"].values[: len(rows)] - centre(found)))
+    assert (lengths >= -1e-12).all()
+
+
+def centre(found: xr.Dataset) -> float:
+    value = float(found["balance_point"])
+    return 0.0 if np.isnan(value) else value
+
+
+def test_a_model_that_solves_nothing_is_not_steered(folder: Path) -> None:
+    spec = spec_of(folder, hand_made(), modality_steering={"cases": 4})
+    found = STEERING.function(load_model(folder), spec)
+    assert int(found["fitted_on"]) == 0
+    assert np.isnan(found["difference"].values).all()
+    assert (found["steered_sample"].values == -1).all()
+
+
+def test_no_group_is_fitted_and_steered() -> None:
+    cases: Cases = hand_made(24).cases
+    fold = scene_set(hand_made(24)).fold
+    fitted, held_out = pools(cases, fold, pool=30, seed=1)
+    assert len(fitted) == len(held_out) == 30
+    assert not set(cases.group[fitted]) & set(cases.group[held_out])
+
+
+def test_the_recipe_says_when_strengths_are_unordered() -> None:
+    with pytest.raises(ValueError, match="strengths must rise"):
+        CaptureTable.model_validate({"modality_steering": {"strengths": [1.0, 0.0]}})
+    assert SITES == ("answer", "image", "text", "sequence")
