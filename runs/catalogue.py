@@ -18,6 +18,7 @@ from runs.rows import (
     induction,
     ledger,
     memorisation,
+    modality_cause,
     predictive,
     reach,
     samples,
@@ -58,6 +59,7 @@ _FAMILIES = (
     word_classes,
     word_baselines,
     word_class_map,
+    modality_cause,
 )
 
 MEASURES: dict[tuple[str, str], Row] = {

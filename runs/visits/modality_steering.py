@@ -95,6 +95,7 @@ def _steer(loaded: LoadedModel, spec: Spec) -> xr.Dataset:
     near = np.flatnonzero(~first & ~np.isnan(follows) & ~np.isnan(delta))
     near = near[np.argsort(np.abs(delta[near] - centre), kind="stable")][: _count(spec)]
     found["steered_sample"][: len(near)] = rows[near]
+    found["steered_group"][: len(near)] = group[near]
     found["delta"][: len(near)] = delta[near]
     layers = _layers(spec)
     states = both.states[known][:, [layer - 1 for layer in layers]]
@@ -228,6 +229,7 @@ def _layout(spec: Spec) -> dict[str, ArraySpec]:
         "other": ArraySpec(dims, shape, "float32", nan, shape, {"units": "1"}),
         "delta": ArraySpec(one, one_shape, "float64", nan, one_shape, {"units": "1"}),
         "steered_sample": ArraySpec(one, one_shape, "int32", -1, one_shape, {"units": "1"}),
+        "steered_group": ArraySpec(one, one_shape, "int32", -1, one_shape, {"units": "1"}),
         "balance_point": ArraySpec((), (), "float64", nan, (), {"units": "1"}),
         "fitted_on": ArraySpec((), (), "int32", 0, (), {"units": "cases"}),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ import pytest
 import torch
 import xarray as xr
 
+import runs.plan
 from probes.cases import Cases
+from runs import measure, open_store
 from runs.errors import InputError
+from runs.jobs import execute
 from runs.loaded import LoadedModel
 from runs.loading import load_model, read_shape
 from runs.points import choose_points
 from runs.products.base import Spec
+from runs.recipe import load_recipe
 from runs.tables import CaptureTable
 from runs.vision.adapters import adapter_of
 from runs.visits import VISITS
@@ -143,7 +148,7 @@ def test_a_set_without_tiers_is_refused(folder: Path) -> None:
 # Steering: a model whose only words are the colours, and cases it solves by construction.
 
 
-def opinionated(folder: Path, seed: int = 5) -> LoadedModel:
+def opinionated(folder: Path, seed: int = 8) -> LoadedModel:
     loaded = load_model(folder)
     tokens = [adapter_of(loaded, folder).first_token(word) for word in COLOURS]
     with torch.no_grad():
@@ -157,46 +162,70 @@ def opinionated(folder: Path, seed: int = 5) -> LoadedModel:
 def solved(loaded: LoadedModel, folder: Path, groups: int = 48) -> Shown:
     """Cases whose answers are what the model gives for the image and for the text alone."""
     scenes = hand_made(groups)
-    cases = replace(scenes.cases, subset=np.full(len(scenes.cases), "colour"))
-    spec = spec_of(folder, Shown(cases, scenes.images))
+    scenes = part_of(scenes, scenes.cases.subset == "colour")
+    cases = scenes.cases
+    spec = spec_of(folder, scenes)
     found = VISITS["answers"].function(loaded, spec)["candidate_logits"].values[:, -1].argmax(-1)
     words = np.array(COLOURS)
     cases = replace(cases, answer_image=words[found[0]], answer_text=words[found[1]])
     return part_of(Shown(cases, scenes.images), found[0] != found[1])
 
 
-def test_steering_moves_answers_as_it_says(folder: Path) -> None:
-    loaded = opinionated(folder)
-    scenes = solved(loaded, folder)
+@pytest.fixture(scope="module")
+def smol(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny("SmolVLM", tmp_path_factory.mktemp("steered") / "step0")
+
+
+def test_steering_moves_answers_as_it_says(smol: Path) -> None:
+    loaded = opinionated(smol)
+    scenes = solved(loaded, smol)
+    cases = scenes.cases
     table = {"strengths": [-4.0, 0.0, 4.0], "cases": 9, "controls": 2, "layers": [1, 3]}
-    spec = spec_of(folder, scenes, modality_steering=table)
-    found = STEERING.function(loaded, spec)
-    layout = STEERING.layout(spec)
+    spec = spec_of(smol, scenes, modality_steering=table)
+    found, layout = STEERING.function(loaded, spec), STEERING.layout(spec)
     assert {n: (a.dims, a.shape, a.dtype) for n, a in layout.items()} == {
         str(n): (a.dims, a.shape, str(a.dtype)) for n, a in found.items()
     }
+    fitted, held_out = pools(cases, spec.inputs.fold, pool=256, seed=0)
     rows = found["steered_sample"].values
-    rows = rows[rows >= 0]
-    assert 2 <= len(rows)
-    assert int(found["fitted_on"]) >= 2
-    _, held_out = pools(scenes.cases, spec.inputs.fold, pool=256, seed=0)
     assert set(rows) <= set(held_out)
-    difference = found["difference"].values[..., : len(rows)]
-    assert np.isfinite(difference).all()
-    # Strength 0 changes nothing, whatever the direction.
-    answers = VISITS["answers"].function(loaded, spec)["candidate_logits"].values[2, -1]
-    columns = VISITS["answers"].coordinates(spec)
-    plain = [
-        answers[i, columns["text_candidate"][1][i]] - answers[i, columns["image_candidate"][1][i]]
-        for i in rows
-    ]
-    near(difference[:, :, 1], np.array(plain))
-    # After the last block the logits move with the fitted direction as the norm lets them.
-    layer, fitted = 1, 0
-    moved = difference[layer, fitted, 2] - difference[layer, fitted, 0]
-    assert np.abs(moved).max() > 1e-3
-    lengths = np.diff(np.abs(found["delta"].values[: len(rows)] - centre(found)))
+    assert len(rows) == 9
+    # What each case answers, read apart; the direction at the last block, and what it must do there.
+    answers, columns = VISITS["answers"].function(loaded, spec), VISITS["answers"].coordinates(spec)
+    logits = answers["candidate_logits"].values[2, -1]
+    text, image = (columns[f"{name}_candidate"][1] for name in ("text", "image"))
+    top = logits.argmax(-1)
+    known = [i for i in fitted if top[i] in (text[i], image[i])]
+    assert int(found["fitted_on"]) == len(known)
+    adapter = adapter_of(loaded, smol)
+    states = np.stack([last_block(adapter, scenes, i) for i in range(len(cases))])
+    follows = np.array([top[i] == text[i] for i in known])
+    assert 0 < follows.sum() < len(follows)
+    direction = states[known][follows].mean(0) - states[known][~follows].mean(0)
+    for number, strength in enumerate(table["strengths"]):
+        pushed = torch.tensor(states[rows] + strength * direction, dtype=torch.float32)
+        out = adapter.lens_logits(pushed).numpy()
+        token, each = columns["candidate_token"][1][rows], np.arange(len(rows))
+        two = np.stack([token[each, text[rows]], token[each, image[rows]]])
+        wanted = out[each, two[0]] - out[each, two[1]]
+        got = found["difference"].values[1, 0, number]
+        np.testing.assert_allclose(got, wanted, atol=1e-3, rtol=1e-3)
+        other = (out.argmax(-1) != two).all(0)
+        np.testing.assert_array_equal(found["other"].values[1, 0, number], other)
+    # Strength 0 changes nothing, whatever the direction and the layer.
+    plain = logits[rows, text[rows]] - logits[rows, image[rows]]
+    near(found["difference"].values[:, :, 1], plain)
+    assert np.ptp(found["difference"].values[1, 1:, 2], axis=0).max() > 1e-3  # two random ones
+    lengths = np.diff(np.abs(found["delta"].values - centre(found)))
     assert (lengths >= -1e-12).all()
+
+
+def last_block(adapter: Any, scenes: Shown, sample: int) -> np.ndarray:
+    cases = scenes.cases
+    words = f"{cases.text[sample]} {cases.question[sample]}"
+    inputs = adapter.inputs([words], [scenes.image(int(cases.image[sample]))])
+    state: np.ndarray = adapter.final_states(inputs)[3, 0].double().numpy()
+    return state
 
 
 def centre(found: xr.Dataset) -> float:
@@ -224,3 +253,65 @@ def test_the_recipe_says_when_strengths_are_unordered() -> None:
     with pytest.raises(ValueError, match="strengths must rise"):
         CaptureTable.model_validate({"modality_steering": {"strengths": [1.0, 0.0]}})
     assert SITES == ("answer", "image", "text", "sequence")
+
+
+def test_a_store_of_causes(tmp_path: Path, smol: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenes = solved(opinionated(smol), smol)
+    for step in (0, 4):
+        save_tiny("SmolVLM", tmp_path / "series" / f"step{step}", seed=0)
+        opinionated(smol, seed=8 + step).model.save_pretrained(tmp_path / "series" / f"step{step}")
+    (tmp_path / "recipe.toml").write_text(
+        RECIPE.format(series=json.dumps(str(tmp_path / "series")))
+    )
+    monkeypatch.setattr(runs.plan, "build_set", lambda *_: scene_set(scenes))
+    tree = open_store(execute(load_recipe(tmp_path / "recipe.toml")).store)
+    recovery = measure(tree, "modality_recovery")
+    assert dict(recovery.sizes) == {"checkpoint": 2, "direction": 2, "site": 4, "layer": 4}
+    raw = tree["sets/scenes/modality_patching"].to_dataset().isel(checkpoint=0, direction=0)
+    one = raw.sel(site="answer", layer=2)
+    moved = float((one["patched"] - one["receiver"]).sum() / (one["donor"] - one["receiver"]).sum())
+    got = recovery.isel(checkpoint=0, direction=0).sel(site="answer", layer=2)
+    np.testing.assert_allclose(float(got), moved, rtol=1e-5)
+    np.testing.assert_allclose(recovery.sel(site="answer", layer=3), 1, atol=1e-3)
+    effect = measure(tree, "modality_patching_effect").isel(checkpoint=0, direction=0)
+    change = float((one["patched"] - one["receiver"]).mean())
+    np.testing.assert_allclose(float(effect.sel(site="answer", layer=2)), change, rtol=1e-5)
+    following = measure(tree, "steered_following").isel(checkpoint=0)
+    assert following.sel(layer=3)["direction"].values.tolist() == ["fitted", "random 1"]
+    pushed = tree["sets/scenes/modality_steering"].to_dataset().isel(checkpoint=0)
+    for layer, direction, strength in ((1, "fitted", 2.0), (3, "random 1", -2.0)):
+        place = {"layer": layer, "direction": direction, "strength": strength}
+        values = pushed["difference"].sel(place).values
+        kept = values[pushed["other"].sel(place).values == 0]
+        np.testing.assert_allclose(float(following.sel(place)), (kept > 0).mean())
+        other = measure(tree, "steered_other").isel(checkpoint=0).sel(place)
+        np.testing.assert_allclose(float(other), np.nanmean(pushed["other"].sel(place)))
+    spread = measure(tree, "steered_range").isel(checkpoint=0)
+    assert set(spread.dims) == {"layer", "direction"}
+    assert float(np.abs(spread).max()) <= 1
+
+
+RECIPE = """
+name = "causes"
+store = "causes.zarr"
+[series]
+path = {series}
+tokens_per_step = 16
+[inputs.scenes]
+path = "none.txt"
+mode = "document"
+length = 6
+[capture]
+products = ["hidden"]
+visits = ["modality_patching", "modality_steering"]
+block = 16
+[capture.modality_patching]
+pairs = 4
+[capture.modality_steering]
+strengths = [-2.0, 0.0, 2.0]
+layers = [1, 3]
+cases = 8
+controls = 1
+[measures]
+names = []
+"""
