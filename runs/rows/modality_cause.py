@@ -73,8 +73,8 @@ ROWS: list[Row] = [
         (_PATCHED, _RECEIVER, Read("modality_patching/donor", ("pair",)), _PAIR),
         _recovered,
         unit="1",
-        source="Σ (patched − receiver) / Σ (donor − receiver) of the logit difference text − image, states "
-        f"carried over {_SITES}; 2309.16042 §2",
+        source="Σ (patched − receiver) / Σ (donor − receiver) of the logit difference text − image, "
+        f"states carried over {_SITES}; 2309.16042 §2",
         interval=f"jackknife {_GROUPS}",
     ),
     Reduce(
