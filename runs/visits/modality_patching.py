@@ -58,8 +58,10 @@ def choose_pairs(cases: Cases, *, pairs: int, seed: int) -> NDArray[np.int64]:
     """The text-easy and the vision-easy version of the case of some groups (pair, 2).
 
     Of a group's conflicts, the easiest text with the hardest image, and the easiest image with the
-    hardest text; groups are drawn without replacement, those in which both are one case left out.
+    hardest text; groups are drawn without replacement. Left out are those in which both are one case, or
+    differ in question or answers.
     """
+    asked = list(zip(cases.question, cases.answer_text, cases.answer_image, strict=True))
     found = []
     for group in np.random.default_rng(seed).permutation(np.unique(cases.group)):
         rows = np.flatnonzero((cases.group == group) & (cases.kind == "conflict"))
@@ -67,7 +69,8 @@ def choose_pairs(cases: Cases, *, pairs: int, seed: int) -> NDArray[np.int64]:
         if len(rows) and (np.ptp(text) or np.ptp(image)):
             easy_text = rows[np.lexsort((-image, text))[0]]
             easy_image = rows[np.lexsort((-text, image))[0]]
-            found.append((easy_text, easy_image))
+            if asked[easy_text] == asked[easy_image]:
+                found.append((easy_text, easy_image))
     return np.array(found[:pairs], np.int64).reshape(-1, 2)
 
 

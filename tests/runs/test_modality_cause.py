@@ -129,6 +129,8 @@ def test_pairs_are_the_easiest_of_their_group() -> None:
     pairs = choose_pairs(irrelevant, pairs=100, seed=3)
     assert sorted(irrelevant.group[pairs[:, 0]]) == list(range(1, 8))
     np.testing.assert_array_equal(irrelevant.group[pairs[:, 0]], irrelevant.group[pairs[:, 1]])
+    other = replace(cases, answer_text=np.where(cases.text_tier == 0, "pink", cases.answer_text))
+    assert len(choose_pairs(other, pairs=9, seed=0)) == 0
     flat = replace(cases, text_tier=cases.text_tier * 0, visual_tier=cases.visual_tier * 0)
     assert choose_pairs(flat, pairs=9, seed=0).shape == (0, 2)
 
