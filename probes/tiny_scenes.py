@@ -35,7 +35,7 @@ _STREAM = 0x71  # apart from other draws with the same seed
 class _Group:
     """What one group speaks of: numbers of shapes and of colours.
 
-    `absent` is a shape that pictures of the group do not show, `beside` their second object; `third` is
+    `absent` is a shape that pictures of the target do not show, `beside` their second object; `third` is
     the colour the texts give to either, and is neither answer.
     """
 
@@ -155,7 +155,7 @@ def make_cases(
             rows.add_case(group, "agreement", _relevant(rng, group, group.image, turn), turn)
             rows.add_case(group, "irrelevant_text", _irrelevant(rng, group, turn), turn)
             rows.add_image(visual, *_objects(rng, group, group.absent))
-            rows.add_case(group, "irrelevant_image", _relevant(rng, group, group.text, turn), turn)
+            rows.add_case(group, "irrelevant_image", _about_unseen(rng, group, turn), turn)
     plans = draw_plans(
         rng,
         np.array(rows.tiers),
@@ -191,6 +191,11 @@ def _relevant(rng: np.random.Generator, group: _Group, colour: int, tier: int) -
 
 def _irrelevant(rng: np.random.Generator, group: _Group, tier: int) -> str:
     return _text(rng, [(group.absent, group.text), (group.beside, group.third)], tier)
+
+
+def _about_unseen(rng: np.random.Generator, group: _Group, tier: int) -> str:
+    """The shape asked for is not in the picture, where the absent one has its place."""
+    return _text(rng, [(group.target, group.text), (group.beside, group.third)], tier)
 
 
 def _text(rng: np.random.Generator, facts: list[tuple[int, int]], tier: int) -> str:
