@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -188,9 +189,13 @@ class VlmRun:
         self._material = Material(build_tokenizer())
 
     def settings(self) -> dict[str, Any]:
-        """Hyper-parameters."""
-        found = asdict(self.config)
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+        """Hyper-parameters, and a digest of what the first and the last update read."""
+        found = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.config).items()}
+        state = hashlib.sha256()
+        for step in (1, self.config.steps):
+            for part in vars(self._material.batch(step, self.config)).values():
+                state.update(f"{tuple(part.shape)}".encode() + part.numpy().tobytes())
+        return {**found, "material_sha256": state.hexdigest()}
 
     def prepare(self, root: Path) -> None:
         """Write the tokenizer unless it is there."""

@@ -11,7 +11,9 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
+from probes import tiny_images
 from probes.tiny_texts import COLOURS, SHAPES, TYPICALITIES, WORDS
+from runs.errors import InputError
 from runs.models import training_run
 from runs.models.tiny_vlm import (
     IMAGE,
@@ -151,6 +153,15 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
     assert all(torch.equal(getattr(one, f), getattr(other, f)) for f in vars(one))
     assert not torch.equal(one.pixels, again.batch(5, SMALL).pixels)
     assert not torch.equal(one.pixels, again.batch(4, replace(SMALL, seed=1)).pixels)
+
+
+def test_a_folder_of_other_pictures_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_run(tmp_path / "run", VlmRun(SMALL))
+    monkeypatch.setattr(tiny_images, "TIERS", (tiny_images.Tier(1, 4.0, (0.0, 0.1)),) * 6)
+    with pytest.raises(InputError, match=r"holds another run: material_sha256 is"):
+        train_run(tmp_path / "run", VlmRun(SMALL))
 
 
 def test_easy_pictures_come_first() -> None:
