@@ -42,19 +42,25 @@ def equal_count_bins(
         Sorted by Δ.
     """
     w = np.ones(len(delta)) if weights is None else weights
-    values, codes = np.unique(delta, return_inverse=True)
-    mass = np.bincount(codes, weights=w)
-    total = float(mass.sum())
-    if total == 0:
+    if not (w > 0).any():
         return Binned(np.empty(0), np.empty(0), np.empty(0))
-    count = max(1, min(bins, int(len(delta) // 5)))
-    middle = np.cumsum(mass) - mass / 2
-    place = np.minimum((middle / total * count).astype(np.int64), count - 1)
-    weight = np.bincount(place, weights=mass, minlength=count).astype(np.float64)
-    sums = np.bincount(place, weights=np.bincount(codes, weights=w * follows), minlength=count)
-    places = np.bincount(place, weights=mass * values, minlength=count)
+    place = equal_count_places(delta, w, bins=bins)
+    weight = np.bincount(place, weights=w).astype(np.float64)
+    sums, places = (np.bincount(place, weights=w * v) for v in (follows, delta))
     kept = weight > 0
     return Binned(places[kept] / weight[kept], sums[kept] / weight[kept], weight[kept])
+
+
+def equal_count_places(
+    delta: Floats, weights: Floats | None = None, *, bins: int = 10
+) -> NDArray[np.int64]:
+    """Number of each case's bin, as `equal_count_bins` makes them (case,)."""
+    values, codes = np.unique(delta, return_inverse=True)
+    mass = np.bincount(codes, weights=weights)
+    count = max(1, min(bins, len(delta) // 5))
+    middle = (np.cumsum(mass) - mass / 2) / max(float(mass.sum()), 1e-300)
+    place: NDArray[np.int64] = np.minimum((middle * count).astype(np.int64), count - 1)
+    return place[codes]
 
 
 def falls(delta: Floats, follows: Floats, weights: Floats) -> NDArray[np.int64]:

@@ -19,6 +19,7 @@ from runs.rows import (
     ledger,
     memorisation,
     modality_cause,
+    modality,
     predictive,
     reach,
     samples,
@@ -60,6 +61,7 @@ _FAMILIES = (
     word_baselines,
     word_class_map,
     modality_cause,
+    modality,
 )
 
 MEASURES: dict[tuple[str, str], Row] = {
