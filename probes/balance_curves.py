@@ -55,7 +55,7 @@ def equal_count_places(
     delta: Floats, weights: Floats | None = None, *, bins: int = 10
 ) -> NDArray[np.int64]:
     """Number of each case's bin, as `equal_count_bins` makes them (case,)."""
-    values, codes = np.unique(delta, return_inverse=True)
+    codes = np.unique(delta, return_inverse=True)[1]
     mass = np.bincount(codes, weights=weights)
     count = max(1, min(bins, len(delta) // 5))
     middle = (np.cumsum(mass) - mass / 2) / max(float(mass.sum()), 1e-300)

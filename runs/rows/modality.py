@@ -135,7 +135,7 @@ _ACCURACY = [
     for name, modality, tier in (("image", IMAGE, "visual_tier"), ("text", TEXT, "text_tier"))
     for tiers in (True, False)
 ]
-_ENTROPY = {
+_ENTROPY: dict[str, Any] = {
     "core": ("modality", "tier"),
     "labels": {"modality": ("image", "text"), "tier": TEXT_TIERS},
 }

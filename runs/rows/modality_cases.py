@@ -114,7 +114,8 @@ class Answered:
     def solved(self) -> Bools:
         """Conflicts that each modality alone solves (sample,)."""
         answers = self.supported(self.text), self.supported(self.image)
-        return (self.kind == "conflict") & solved_both(self.said[TEXT], self.said[IMAGE], *answers)
+        both = solved_both(self.said[TEXT], self.said[IMAGE], *answers)
+        return np.asarray((self.kind == "conflict") & both)
 
     @cached_property
     def follows(self) -> Floats:
@@ -140,8 +141,8 @@ class Answered:
 
 def answered(arrays: tuple[Any, ...]) -> Answered:
     """The cases from the arrays of `_COMMON`, text as fixed-width text."""
-    *numbers, kind, subset, group = arrays
-    return Answered(*numbers, np.asarray(kind).astype(str), np.asarray(subset).astype(str), group)
+    kind, subset = (np.asarray(column).astype(str) for column in arrays[-3:-1])
+    return Answered(*arrays[:-3], kind, subset, arrays[-1])
 
 
 def alternative(name: str, cases: Answered, extra: Any) -> Floats:
