@@ -87,9 +87,19 @@ def clusters(x: ArrayLike, count: int, *, method: str = "kmeans", seed: int = 0)
 def contingency(found: ArrayLike, labels: ArrayLike) -> Floats:
     """Samples of each class in each cluster, shape (class, cluster)."""
     one, two = (np.unique(np.asarray(a), return_inverse=True)[1] for a in (labels, found))
-    table = np.zeros((int(one.max(initial=-1)) + 1, int(two.max(initial=-1)) + 1))
-    np.add.at(table, (one, two), 1.0)
-    return table
+    shape = int(one.max(initial=-1)) + 1, int(two.max(initial=-1)) + 1
+    counts = np.bincount(one * shape[1] + two, minlength=shape[0] * shape[1])
+    return counts.reshape(shape).astype(np.float64)
+
+
+def contingencies(found: ArrayLike, drawn: ArrayLike) -> Floats:
+    """`contingency` for many sets of class numbers (set, sample) at once, shape (set, class, cluster)."""
+    numbers = np.asarray(drawn)
+    cluster = np.unique(np.asarray(found), return_inverse=True)[1]
+    shape = len(numbers), int(numbers.max()) + 1, int(cluster.max()) + 1
+    at = (np.arange(shape[0])[:, None] * shape[1] + numbers) * shape[2] + cluster
+    counts = np.bincount(at.ravel(), minlength=int(np.prod(shape)))
+    return counts.reshape(shape).astype(np.float64)
 
 
 def agreement(table: ArrayLike, measure: str) -> Floats:

@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from geometry.jackknife import Estimate
+from geometry.separation import gdv_interval
 from probes import clustering
 from probes.classifiers import FOLDS, Unseen, unseen
 from probes.control_tasks import control_labels
@@ -81,9 +83,14 @@ def _clusters(x: NDArray[Any], *, count: int, method: str) -> NDArray[np.intp]:
     return clustering.clusters(x, count, method=method, seed=SEED)
 
 
+def _gdv(x: NDArray[Any], names: Texts, group: NDArray[Any]) -> Estimate[float]:
+    return gdv_interval(x, names, groups=group)
+
+
 # A probe's answers are about 0.1 MB, a clustering 15 kB: a recipe has some hundred cells.
 answers: Kept[Unseen] = Kept(unseen, 512)
 clusters: Kept[NDArray[np.intp]] = Kept(_clusters, 2048)
+gdv: Kept[Estimate[float]] = Kept(_gdv, 2048)
 
 
 def control(x: NDArray[Any], group: NDArray[Any], word_class: Texts, word: Texts) -> Unseen:

@@ -25,25 +25,27 @@ from runs.rows.word_cells import (
     clusters,
     control,
     enough,
+    gdv,
     samples,
     where_enough,
 )
 
 Floats = NDArray[np.float64]
-_FEWEST = 40  # samples of a class that is compared with others
 _PAIRS_OF = 1000  # samples whose pairs are sorted
 _NAN = float("nan")
 
 
 def _balanced(x: NDArray[Any], group: NDArray[Any], names: Texts, most: int | None = None) -> Any:
-    """Equally many samples of each class that has enough."""
-    rows = balanced_subset(names, fewest=min(_FEWEST, len(names) // 20), most=most, seed=SEED)
+    """Equally many samples of each class that is not rare."""
+    # A class with less than half of an equal share would shrink all others to its size.
+    fewest = max(2, len(names) // (2 * len(np.unique(names))))
+    rows = balanced_subset(names, fewest=fewest, most=most, seed=SEED)
     return x[rows], group[rows], names[rows]
 
 
 def _gdv(*cell: Any, tested: bool) -> tuple[Any, ...]:
     x, group, names = _balanced(*samples(*cell))
-    found = (*separation.gdv_interval(x, names, groups=group), float(len(np.unique(names))))
+    found = (*gdv(x, names, group), float(len(np.unique(names))))
     if not tested:
         return found
     return (*found, separation_null.gdv_p_value(x, names, groups=group, count=PERMUTATIONS))
@@ -53,7 +55,7 @@ def _gdv_scaled(*cell: Any) -> tuple[Any, ...]:
     x, group, names = _balanced(*samples(*cell))
     classes = len(np.unique(names))
     bound = abs(separation.gdv_bound(classes))
-    return tuple(part / bound for part in separation.gdv_interval(x, names, groups=group))
+    return tuple(part / bound for part in gdv(x, names, group))
 
 
 def _silhouette(*cell: Any, metric: str) -> tuple[Any, ...]:
@@ -113,8 +115,7 @@ def _agreement(*cell: Any, method: str, measure: str) -> tuple[Any, ...]:
     if np.isnan(estimate.value):
         return (*estimate, _NAN, _NAN)
     drawn = permuted_labels(names, groups=group, count=PERMUTATIONS, seed=SEED)
-    tables = np.stack([clustering.contingency(found, labels) for labels in drawn])
-    null = clustering.agreement(tables, measure)
+    null = clustering.agreement(clustering.contingencies(found, drawn), measure)
     return (*estimate, p_value(estimate.value, null), float(null.mean()))
 
 

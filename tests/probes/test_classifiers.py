@@ -267,6 +267,5 @@ def test_intervals_by_document_cover_the_probe_s_accuracy_elsewhere():
     truth = np.mean([s.value for s in scores])
     covered = [s.lower <= truth <= s.upper for s in scores]
     alone = [s.lower <= truth <= s.upper for s in naive]
-    print(np.mean(covered), np.mean(alone))
     assert np.mean(covered) >= 0.9
     assert np.mean(alone) < np.mean(covered) - 0.05  # samples are not independent

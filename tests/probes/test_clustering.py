@@ -11,6 +11,7 @@ from probes.clustering import (
     agreement,
     agreement_interval,
     clusters,
+    contingencies,
     contingency,
     matched_confusion,
 )
@@ -35,6 +36,13 @@ def test_agreements_are_scikit_learn_s(measure, pairs):
     labels, found = np.array(pairs).T
     wanted = OWN[measure](labels, found)
     assert agreement(contingency(found, labels), measure) == pytest.approx(wanted, abs=1e-9)
+
+
+def test_many_labels_at_once_are_each_alone():
+    rng = RNG(5)
+    drawn, found = rng.integers(0, 3, (7, 50)), rng.integers(2, 6, 50)
+    for one, row in zip(contingencies(found, drawn), drawn, strict=True):
+        np.testing.assert_array_equal(one, contingency(found, row))
 
 
 def test_tables_broadcast():
