@@ -58,9 +58,8 @@ def permuted_labels(
     generator = np.random.default_rng(seed)
     home = np.argsort(stratum, kind="stable")
     out = np.empty((count, len(codes)), np.intp)
-    for row in out:
-        # Sorted by stratum and, within it, by chance: a random order of every stratum at once.
-        row[home] = codes[np.lexsort((generator.random(len(codes)), stratum))]
+    # Sorted by stratum and, within it, by chance: a random order of every stratum at once.
+    out[:, home] = codes[np.argsort(stratum + generator.random(out.shape), axis=1)]
     return out
 
 
