@@ -346,10 +346,26 @@ def _choose_set(tree: xr.DataTree, row: Row, name: str | None) -> str:
     if "infinigram" in products:
         mend = "add a table [memorisation] to the recipe"
     there = f"set `{name}`" if name else "any set"
+    labels = _missing_labels(tree, row, name)
+    if labels:
+        products = labels
+        mend = 'give the set such labels, as `mode = "words"` has them,'
     raise InputError(
         f"measure `{row.name}` reads {', '.join(products)}, which {there} of this store does not have; "
         f"{mend} and run again"
     )
+
+
+def _missing_labels(tree: xr.DataTree, row: Row, name: str | None) -> list[str]:
+    """Labels of samples a row reads that are all that the set, or every set, is without."""
+    if "sets" not in tree.children:
+        return []
+    found: list[str] = []
+    for chosen, node in tree["sets"].children.items():
+        absent = [read.variable.split("/") for read in row.reads if not _has(node, read)]
+        if name in (None, chosen) and absent and all(part == "points" for part, _ in absent):
+            found = [label for _, label in absent]
+    return found
 
 
 def _described(tree: xr.DataTree, row: Row, name: str, inputs: str) -> str:

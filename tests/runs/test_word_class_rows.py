@@ -16,6 +16,7 @@ from probes.control_tasks import control_labels
 from probes.word_baselines import by_counting
 from runs import measure, open_store
 from runs.catalogue import MEASURES
+from runs.errors import InputError
 from runs.jobs import execute
 from runs.measures import keep, measure_dataset, sets_for
 from runs.recipe import load_recipe
@@ -111,6 +112,12 @@ def here(tree: xr.DataTree, name: str, convention: str) -> xr.Dataset:
 def test_a_set_without_word_classes_does_not_offer_the_rows(tree: xr.DataTree) -> None:
     for row in ROWS:
         assert sets_for(tree, row) == ["brown"]
+    with pytest.raises(InputError) as error:
+        measure(tree, "word_class_selectivity", set="plain")
+    assert str(error.value) == (
+        "measure `word_class_selectivity` reads word_class, word, which set `plain` of this store does "
+        'not have; give the set such labels, as `mode = "words"` has them, and run again'
+    )
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name}-{row.convention}")
