@@ -26,7 +26,7 @@ _SHORT = {
     "baseline_class_given_classes_8_9": "P(c | c₈, c₉)",
 }
 _DASHES: tuple[Any, ...] = ((0, (1, 1.5)), (0, (5, 1.5)), (0, (5, 1.5, 1.2, 1.5)))
-_LINE = 0.135  # inches between the names of two levels
+_LINE = 0.15  # inches between the names of two levels
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def draw_levels(
         )  # fmt: skip
         number_text = f" {level.value:.3g}" if level.name else ""
         last.text(
-            1 + 0.13 * inch, height, f"{level.label}{number_text}", transform=last.transAxes, fontsize=7,
+            1 + 0.13 * inch, height, f"{level.label}{number_text}", transform=last.transAxes, fontsize=8,
             va="center",
         )  # fmt: skip
 

@@ -128,7 +128,7 @@ def _cells(axes: Axes, share: xr.DataArray, norm: Normalize, theme: Theme) -> No
                 dark = sum(colours(norm(value))[:3]) < 1.4
                 axes.text(
                     column, row, f"{100 * value:.0f}", ha="center", va="center_baseline",
-                    fontsize=7, color="#ffffff" if dark else "#000000",
+                    fontsize=8, color="#ffffff" if dark else "#000000",
                 )  # fmt: skip
     axes.set_xticks(range(wide), [str(name) for name in share["cluster"].values], rotation=90)
     axes.set_yticks(range(high), [str(name) for name in share["word_class"].values])

@@ -37,7 +37,7 @@ _PANELS = {
     "word_class_codelength": "code length\n[bits a sample]",
 }
 _HIGH, _GAP = 1.3, 0.14  # inches: a row, and between rows
-_LEFT, _RIGHT, _BETWEEN = 0.72, 1.2, 0.12
+_LEFT, _RIGHT, _BETWEEN = 0.72, 1.28, 0.12
 _CURVES = 5  # checkpoints of one branch over layers
 _UNTRAINED: Any = (0, (3, 1.5))
 

@@ -30,8 +30,8 @@ from figures.word_class_parts import class_key, class_styles, present_classes
 from figures.word_class_steps import spread, steps_by_line, told_steps
 
 _LOSS, _CURVES, _RIBBON = 0.95, 1.9, 0.36  # inches
-_SUB, _BETWEEN = 0.115, 0.13  # inches: of a line in a class's row, and around a row
-_RIGHT = 0.62
+_SUB, _BETWEEN = 0.13, 0.12  # inches: of a line in a class's row, and around a row
+_RIGHT = 0.66
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 _MARKERS = "os^Dv"
 _CHANCE = 0.5
@@ -216,7 +216,7 @@ def _chart(
             else:
                 said = "no rise" if one["separated"] == 0 else "not measured"
                 panel.log.text(
-                    0.99, height, said, fontsize=7, color=theme.muted, ha="right",
+                    0.99, height, said, fontsize=8, color=theme.muted, ha="right",
                     va="center_baseline", transform=panel.log.get_yaxis_transform(),
                 )  # fmt: skip
         for row, own in enumerate(groups.values()):
@@ -330,7 +330,7 @@ def _legend(
 ) -> None:
     panel.log.legend(
         handles=class_key(styles, line=True), loc="upper left", bbox_to_anchor=(1.0, 1.03),
-        handlelength=0.9, borderaxespad=0.2, handletextpad=0.4, fontsize=7.5, labelspacing=0.35,
+        handlelength=0.9, borderaxespad=0.2, handletextpad=0.4, fontsize=8, labelspacing=0.35,
     )  # fmt: skip
     handles: list[Line2D | Patch] = []
     if len(looks) > 1:

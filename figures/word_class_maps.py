@@ -142,7 +142,7 @@ def _map(axes: Axes, one: xr.Dataset, styles: dict[str, dict[str, Any]], theme: 
     if np.isfinite(stress):
         axes.text(
             0.97, 0.02, f"stress {stress:.2f}", transform=axes.transAxes, ha="right", va="bottom",
-            fontsize=7.5, color=theme.ink,
+            fontsize=8, color=theme.ink,
             bbox={"facecolor": theme.page, "alpha": 0.7, "pad": 1, "edgecolor": "none"},
         )  # fmt: skip
 
