@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from probes.attribute_scenes import CANDIDATES as ATTRIBUTES
+from probes.attribute_scenes import AttributePlan, attribute_groups
+from probes.attribute_scenes import render as render_attribute
 from probes.case_table import Row, cases_of
 from probes.cases import Cases, Image
 from probes.colour_scenes import COLOURS, ColourPlan, colour_groups
 from probes.colour_scenes import render as render_colour
 
-Plan = ColourPlan
-SUBSETS = ("colour",)
-CANDIDATES: dict[str, tuple[str, ...]] = {"colour": COLOURS}
+Plan = ColourPlan | AttributePlan
+CANDIDATES: dict[str, tuple[str, ...]] = {"colour": COLOURS, **ATTRIBUTES}
+SUBSETS = tuple(CANDIDATES)
 
 
 def make_cases(
@@ -28,7 +31,7 @@ def make_cases(
     """Cases of all kinds, and what draws their images.
 
     A group of the colour set has 14 images, one a visual tier, and three texts, one a tier; every image
-    meets every text. Beside them are controls: see `probes.case_table.rows_of_group`.
+    meets every text; the other subsets have 4 visual and 4 text tiers. Beside them are controls: see `probes.case_table.rows_of_group`.
 
     Parameters
     ----------
@@ -60,15 +63,27 @@ def make_cases(
         raise ValueError(f"subset {list(subsets)}: name each of {', '.join(SUBSETS)} at most once")
     rows: list[Row] = []
     plans: list[Plan] = []
-    for place, _subset in enumerate(subsets):
-        more, drawn = colour_groups(
-            groups,
-            visual_tiers=visual_tiers,
-            text_tiers=text_tiers,
-            seed=seed,
-            first_group=place * groups,
-            first_image=len(plans),
-        )
+    for place, subset in enumerate(subsets):
+        first_group, first_image = place * groups, len(plans)
+        if subset == "colour":
+            more, drawn = colour_groups(
+                groups,
+                visual_tiers=visual_tiers,
+                text_tiers=text_tiers,
+                seed=seed,
+                first_group=first_group,
+                first_image=first_image,
+            )
+        else:
+            more, drawn = attribute_groups(
+                subset,
+                groups,
+                visual_tiers=visual_tiers,
+                text_tiers=text_tiers,
+                seed=seed,
+                first_group=first_group,
+                first_image=first_image,
+            )
         rows += more
         plans += drawn
     return cases_of(rows, {name: CANDIDATES[name] for name in subsets}), tuple(plans)
@@ -76,4 +91,4 @@ def make_cases(
 
 def render(plan: Plan) -> Image:
     """Pixels (height, width, 3) of one image, 8 bits a channel."""
-    return render_colour(plan)
+    return render_colour(plan) if isinstance(plan, ColourPlan) else render_attribute(plan)

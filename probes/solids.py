@@ -1,6 +1,6 @@
 """Solids seen from above at a slant: rays, surfaces and two ways of shining, in NumPy alone.
 
-The camera is orthographic and looks down at `PITCH`, so that a solid looks the same wherever it stands. Axes:
+The camera is orthographic and looks down at `PITCH`: a solid looks the same wherever it stands. Axes:
 x to the right, y up, z away from the camera. A solid stands on the plane y = -1 and is 2 high.
 """
 
@@ -117,8 +117,8 @@ def shade(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Coverage (row, column) and colour (row, column, 3) in 0…255 of a solid.
 
-    Rubber scatters light evenly. Metal mirrors its surroundings, a bright sky over a dark floor, tinted with
-    its colour, and has a small white highlight.
+    Rubber scatters light evenly. Metal mirrors its surroundings, a bright sky over a dark floor, tinted
+    with its colour, and has a small white highlight.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def shade(
         up = np.linspace(1, -1, rows)[:, None, None, None]
         mirrored = _AWAY - 2 * (normal @ _AWAY)[..., None] * normal
         height = mirrored[..., 1:2] + 0.55 * up
-        streak = np.sin(9 * (mirrored[..., :1] + 0.5 * across) + 4 * height)
+        streak = np.sin(6 * (mirrored[..., :1] + 0.5 * across) + 4 * height)
         level = 1 / (1 + np.exp(-np.clip(height / 0.1, -40, 40)))
         sky, floor = 0.85 + 0.3 * np.clip(height, 0, 1) + 0.3 * streak, 0.45 + 0.2 * streak
         spot = np.clip(normal @ _HALFWAY, 0, 1)[..., None] ** 90
