@@ -30,6 +30,7 @@ from figures import (
     ledger,
     massive,
     memorisation,
+    modality_cause,
     phases,
     post_training,
     predictive,
@@ -89,6 +90,7 @@ _MODULES = (
     word_class_curves,
     word_class_confusion,
     word_class_emergence,
+    modality_cause,
 )
 
 FIGURES: dict[str, FigureRow] = {module.ROW.name: module.ROW for module in _MODULES}
