@@ -194,7 +194,7 @@ def _steering(figure: Figure, spec: Any, last: xr.Dataset, theme: Theme) -> None
             strength, spread.min(axis=0), spread.max(axis=0), color=theme.muted, alpha=0.35,
             linewidth=0, label="random directions, range",
         )  # fmt: skip
-        look = {"color": theme.category(0), "marker": "o"}
+        look: dict[str, Any] = {"color": theme.category(0), "marker": "o"}
         axes.plot(strength, fitted["value"], label="from image to text", **look)
         axes.fill_between(
             strength, fitted["lower"], fitted["upper"], color=look["color"], alpha=0.22, linewidth=0
