@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from probes.case_table import Row, cases_of
 from probes.cases import Cases
 from probes.tiny_images import OBJECTS, TIERS, TinyPlans, draw_plans, render, render_many
 from probes.tiny_texts import (
@@ -53,9 +53,7 @@ class _Group:
 class _Rows:
     """Cases and what their images show, one after the other."""
 
-    columns: dict[str, list[str | int | float]] = field(
-        default_factory=lambda: {name: [] for name in _DTYPES}
-    )
+    cases: list[Row] = field(default_factory=list)
     tiers: list[int] = field(default_factory=list)
     shapes: list[list[int]] = field(default_factory=list)
     colours: list[list[int]] = field(default_factory=list)
@@ -66,42 +64,20 @@ class _Rows:
         self.colours.append(colours)
 
     def add_case(self, group: _Group, kind: str, text: str, text_tier: int) -> None:
-        row: dict[str, str | int | float] = {
-            "image": len(self.tiers) - 1,
-            "group": group.number,
-            "question": question(group.target),
-            "text": text,
-            "answer_image": COLOURS[group.image],
-            "answer_text": COLOURS[group.image if kind == "agreement" else group.text],
-            "subset": SUBSETS[0],
-            "kind": kind,
-            "visual_tier": self.tiers[-1],
-            "text_tier": text_tier,
-            "typicality": typicality(text_tier),
-        }
-        for name, value in row.items():
-            self.columns[name].append(value)
-
-    def cases(self) -> Cases:
-        columns: dict[str, Any] = {
-            name: np.array(self.columns[name], kind) for name, kind in _DTYPES.items()
-        }
-        return Cases(**columns, candidates={SUBSETS[0]: COLOURS})
-
-
-_DTYPES: dict[str, type] = {
-    "image": np.int32,
-    "group": np.int32,
-    "question": np.str_,
-    "text": np.str_,
-    "answer_image": np.str_,
-    "answer_text": np.str_,
-    "subset": np.str_,
-    "kind": np.str_,
-    "visual_tier": np.int16,
-    "text_tier": np.int16,
-    "typicality": np.float64,
-}
+        row = Row(
+            image=len(self.tiers) - 1,
+            group=group.number,
+            question=question(group.target),
+            text=text,
+            answer_image=COLOURS[group.image],
+            answer_text=COLOURS[group.image if kind == "agreement" else group.text],
+            subset=SUBSETS[0],
+            kind=kind,
+            visual_tier=self.tiers[-1],
+            text_tier=text_tier,
+            typicality=typicality(text_tier),
+        )
+        self.cases.append(row)
 
 
 def make_cases(
@@ -162,7 +138,7 @@ def make_cases(
         shapes=np.array(rows.shapes),
         colours=np.array(rows.colours),
     )
-    return rows.cases(), plans
+    return cases_of(rows.cases, {SUBSETS[0]: COLOURS}), plans
 
 
 def _groups(rng: np.random.Generator, count: int) -> Iterator[_Group]:
