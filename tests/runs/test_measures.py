@@ -20,7 +20,7 @@ from runs.recipe import load_recipe
 # What this store does not have: the rows of each are computed in a test of their own.
 ELSEWHERE = {
     *("answer", "pass_at_k", "fisher", "contexts", "ngrams", "infinigram", "lm_eval"),
-    *("eigen_ablation", "word_class"),
+    *("eigen_ablation", "word_class", "word_class_8", "word_class_9"),
     *("qk_norms", "sinks", "massive", "entropy_scaled", "last_row"),
     *("repeated_heads", "ov_copying", "head_importance", "induction_ablation"),
 }
