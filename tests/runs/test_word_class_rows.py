@@ -216,6 +216,26 @@ def test_too_few_documents_say_nothing() -> None:
         assert np.isnan(first).all(), row.name
 
 
+def test_p_values_of_probes_and_clusters_are_not_small_by_chance() -> None:
+    """Noise, and labels that lie in documents: small p-values as rarely as they say."""
+    chosen = [
+        MEASURES["word_class_probe", "linear"],
+        MEASURES["word_class_clusters", "kmeans_nmi"],
+    ]
+    for row in chosen:
+        found = []
+        for seed in range(40):
+            rng = np.random.default_rng(seed)
+            group = np.repeat(np.arange(20), 6)
+            x = rng.standard_normal((120, 4)) + rng.standard_normal((20, 4))[group]
+            names = np.where(rng.random(120) < 0.7, group % 2, rng.integers(0, 2, 120)).astype(str)
+            cell = row.function(x, 120, np.ones(120, bool), group, names)
+            found.append(cell[row.outputs.index("p_value")])
+        # Above a half: few values, and so ties, which count; and documents that favour a class.
+        assert 0.45 < np.mean(found) < 0.85
+        assert np.mean(np.array(found) <= 0.1) <= 0.15
+
+
 def test_what_several_rows_ask_for_is_computed_once_and_forgotten_in_order() -> None:
     asked = []
 
