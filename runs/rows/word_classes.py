@@ -78,8 +78,8 @@ def _cka(*cell: Any, debiased: bool | None) -> tuple[Any, ...]:
 def _probe(*cell: Any, probe: str) -> tuple[Any, ...]:
     """Balanced accuracy on unseen documents, and its permutation p-value.
 
-    The probe's answers are taken as they are and not trained anew for permuted labels. Answers in one fold
-    depend on labels in others, so with few features (4, say) 7 of 100 null cases have p of 0.05 or less.
+    The probe's answers are taken as they are and not trained anew for permuted labels. Answers in one
+    fold depend on labels in others, so with few features (4, say) 7 of 100 null cases have p ≤ 0.05.
     """
     x, group, names = samples(*cell)
     found = answers(x, names, group, probe=probe)

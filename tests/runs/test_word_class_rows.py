@@ -64,7 +64,7 @@ store = "words.zarr"
 [series]
 path = {json.dumps(str(series_folder))}
 tokens_per_step = 256
-steps = [0, 16]
+steps = [16]
 [inputs.brown]
 path = "windows.jsonl"
 mode = "document"
