@@ -27,6 +27,7 @@ from figures.select import (
 )
 from figures.summary import BranchSummary, summarise, summarise_few
 from figures.tables import TABLED, checkpoint_rows, definitions_of, merged_definitions, value_tables
+from figures.word_class_summary import class_sentences
 from geometry.phases import FEWEST
 
 
@@ -206,6 +207,8 @@ def _summaries(
     """Say of every branch what was found, or that it is too short for anything to be found."""
     phases = phases_of(member.tree, chosen)
     heads = head_sentences(member.tree, member.lines)
+    for line, said in class_sentences(member.tree, member.lines).items():
+        heads[line] = (*heads.get(line, ()), *said)
     told: list[BranchSummary] = []
     for branch, part in [] if member.checkpoints is None else by_branch(member.checkpoints):
         count = part.sizes["checkpoint"]

@@ -110,7 +110,7 @@ def told_steps(steps: xr.Dataset) -> str:
     said = []
     for model in between["line_model"].values.astype(str):
         lines = steps["training_line"].values[steps["line_model"].values.astype(str) == model]
-        one = _one_line(steps.sel(training_line=lines[0])) if lines.size == 1 else None
+        one = told_one(steps.sel(training_line=lines[0])) if lines.size == 1 else None
         words = one if one is not None else _several(between.sel(line_model=model))
         name = str(lines[0]) if lines.size == 1 else model
         several = between.sizes["line_model"] > 1
@@ -118,7 +118,8 @@ def told_steps(steps: xr.Dataset) -> str:
     return "; ".join(said)
 
 
-def _one_line(found: xr.Dataset) -> str:
+def told_one(found: xr.Dataset) -> str:
+    """Say since when each class of one line stands apart, earliest first; of `class_steps`."""
     order = np.argsort(found["first"].values, kind="stable")
     up, flat = [], []
     for i in order:
