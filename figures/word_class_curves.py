@@ -361,7 +361,7 @@ ROW = FigureRow(
         " number of classes (0 no separation, −1 points); accuracy of a linear probe on unseen documents;"
         " selectivity, its accuracy less that on random classes of the word types; online code of the"
         " classes. Left: over layers; layer 0 is the embedding.{steps} Step 0 is the untrained"
-        " network.{baselines} Bands: {level} intervals by document ({interval}), noise of the probe."
+        " network.{baselines} Bands: {level} intervals ({interval}), noise of the probe."
         " Inputs: {inputs}."
     ),
     extra=True,

@@ -26,11 +26,11 @@ from figures.select import (
     with_course,
 )
 from figures.style import WIDTH, Theme
+from figures.word_class_chart import chart_height, draw_chart, groups_of
 from figures.word_class_parts import class_key, class_styles, present_classes
 from figures.word_class_steps import spread, steps_by_line, told_steps
 
 _LOSS, _CURVES, _RIBBON = 0.95, 1.9, 0.36  # inches
-_SUB, _BETWEEN = 0.13, 0.12  # inches: of a line in a class's row, and around a row
 _RIGHT = 0.66
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 _MARKERS = "os^Dv"
@@ -107,7 +107,7 @@ def draw_word_class_emergence(
         panels["loss"].left.set_ylabel("loss\n[nats]")
     _curves(panels["curves"], lines, looks, styles, theme)
     shared.token_axis(list(panels.values()), tokens)
-    _chart(panels["chart"], steps, lines, looks, styles, order, theme)
+    draw_chart(panels["chart"], steps, lines, looks, styles, order, theme)
     unnamed = _phases(ribbon, panels, phases, theme, study=is_study(whole))
     label, first = step_axis_of(whole)
     its, seen = (first[name].values.astype(float) for name in ("step", "tokens"))
@@ -125,18 +125,6 @@ def _order(steps: xr.Dataset) -> list[str]:
     return [str(steps["word_class"].values[i]) for i in np.argsort(middle, kind="stable")]
 
 
-def _groups(steps: xr.Dataset) -> dict[str, list[str]]:
-    """Lines of each model, if it has several: what a spread is of."""
-    found: dict[str, list[str]] = {}
-    for line, model in zip(
-        steps["training_line"].values.astype(str),
-        steps["line_model"].values.astype(str),
-        strict=True,
-    ):
-        found.setdefault(model, []).append(line)
-    return {model: own for model, own in found.items() if len(own) > 1}
-
-
 def _layout(
     steps: xr.Dataset,
     lines: Mapping[str, xr.Dataset],
@@ -144,16 +132,11 @@ def _layout(
     phases: Mapping[str, xr.Dataset],
     tokens: np.ndarray,
 ) -> tuple[Figure, shared.Panel | None, dict[str, shared.Panel]]:
-    sub = len(lines) + len(_groups(steps))
-    heights = {
-        "loss": _LOSS,
-        "curves": _CURVES,
-        "chart": steps.sizes["word_class"] * (sub * _SUB + _BETWEEN),
-    }
+    heights = {"loss": _LOSS, "curves": _CURVES, "chart": chart_height(steps)}
     if not losses:
         del heights["loss"]
     tall_rows = [*([_RIBBON * len(phases)] * bool(phases)), *heights.values()]
-    entries = [*(list(lines) if len(lines) > 1 else []), *([_RANGE] if _groups(steps) else [])]
+    entries = [*(list(lines) if len(lines) > 1 else []), *([_RANGE] if groups_of(steps) else [])]
     named = legend_rows(entries)[1] if entries else bool(phases)
     below, above = 0.52 + 0.19 * named, 0.5
     gap = 0.13
@@ -184,120 +167,28 @@ def _curves(
             one = part.sel(word_class=name)
             drawn = {**style, "linestyle": looks[line]["linestyle"]}
             if len(lines) > 1:
-                one = one.drop_vars(["lower", "upper"], errors="ignore")
                 drawn |= {"linewidth": 0.9, "markersize": 2.2}
-            shared.draw_curve(panel, one, drawn, f"_{line}/{name}")
+            else:
+                _band(panel, one, style["color"])
+            bare = one.drop_vars(["lower", "upper"], errors="ignore")
+            shared.draw_curve(panel, bare, drawn, f"_{line}/{name}")
     for axes in panel.all:
         axes.axhline(_CHANCE, color=theme.muted, lw=0.8, linestyle=":", label="_chance")
     panel.left.set_ylabel("separation\nfrom the rest")
 
 
-def _chart(
-    panel: shared.Panel,
-    steps: xr.Dataset,
-    lines: Mapping[str, xr.Dataset],
-    looks: Mapping[str, Mapping[str, Any]],
-    styles: Mapping[str, Mapping[str, Any]],
-    order: list[str],
-    theme: Theme,
-) -> None:
-    """A row a class, in it a line a mark with its interval, and below them their spread."""
-    groups = _groups(steps)
-    high = (len(lines) + len(groups)) * _SUB + _BETWEEN
-    last = panel.log.get_xlim()[1]
-    for number, name in enumerate(order):
-        top = number * high + _BETWEEN / 2
-        for row, (line, part) in enumerate(lines.items()):
-            one = steps.sel(training_line=line, word_class=name)
-            height = top + (row + 0.5) * _SUB
-            if one["separated"] == 1:
-                style = {"color": styles[name]["color"], "marker": looks[line]["marker"]}
-                _mark(panel, one, part["tokens"].values.astype(float), height, style, last)
-            else:
-                said = "no rise" if one["separated"] == 0 else "not measured"
-                panel.log.text(
-                    0.99, height, said, fontsize=8, color=theme.muted, ha="right",
-                    va="center_baseline", transform=panel.log.get_yaxis_transform(),
-                )  # fmt: skip
-        for row, own in enumerate(groups.values()):
-            height = top + (len(lines) + row + 0.5) * _SUB
-            _spread(panel, steps.sel(training_line=own, word_class=name), lines, height, theme)
-        rise = steps["rise"].sel(word_class=name).values
-        told = f"{np.nanmedian(rise):+.2f}" if np.isfinite(rise).any() else ""
-        panel.log.text(
-            1.02, (number + 0.5) * high, told, transform=panel.log.get_yaxis_transform(),
-            fontsize=8, va="center_baseline",
-        )  # fmt: skip
-        if number:
-            for axes in panel.all:
-                axes.axhline(number * high, color=theme.faint, lw=0.6)
-    panel.log.text(
-        1.02, 1.0, "rise", transform=panel.log.transAxes, fontsize=8, va="bottom", color=theme.muted
+def _band(panel: shared.Panel, one: xr.Dataset, colour: str) -> None:
+    """Draw an interval faintly: those of eight classes lie over one another."""
+    seen = one["tokens"].values > 0
+    lower, upper = (one[end].values for end in ("lower", "upper"))
+    panel.log.fill_between(
+        one["tokens"].values[seen], lower[seen], upper[seen], color=colour, alpha=0.1, linewidth=0
     )
-    panel.left.set_yticks([(i + 0.5) * high for i in range(len(order))], order)
-    panel.log.set_ylim(len(order) * high, 0)
-    for axes in panel.all:
-        axes.grid(False, axis="y")
-        axes.tick_params(axis="y", length=0)
-
-
-def _mark(
-    panel: shared.Panel,
-    one: xr.Dataset,
-    tokens: np.ndarray,
-    height: float,
-    style: Mapping[str, Any],
-    last: float,
-) -> None:
-    """Mark the first checkpoint, and draw its interval; it may begin at step 0 or have no end."""
-    first, low, high = (float(one[f"{end}_row"]) for end in ("first", "lower", "upper"))
-    ends = [tokens[int(row)] if row < tokens.size else last for row in (low, high)]
-    _line(panel, ends[0], ends[1], height, color=style["color"], lw=1.3)
-    if high >= tokens.size:
-        panel.log.plot(
-            [last], [height], ">", color=style["color"], markersize=3.5, clip_on=False,
-            label="_open",
+    if panel.zero is not None and not seen.all():
+        panel.zero.vlines(
+            np.zeros((~seen).sum()), lower[~seen], upper[~seen], color=colour, linewidth=1.0,
+            alpha=0.5,
         )  # fmt: skip
-    where = tokens[int(first)]
-    axes = panel.log if where > 0 or panel.zero is None else panel.zero
-    axes.plot(
-        [where], [height], linestyle="none", markersize=4.5, label="_first", clip_on=False,
-        zorder=3, **style,
-    )  # fmt: skip
-
-
-def _line(panel: shared.Panel, low: float, high: float, height: float, **style: Any) -> None:
-    """Draw an interval of tokens across the break, where it begins at step 0."""
-    if low <= 0 and panel.zero is not None:
-        panel.zero.plot([0, min(high, 1)], [height] * 2, label="_interval", **style)
-    if high > 0:
-        start = max(low, panel.log.get_xlim()[0])
-        panel.log.plot([start, high], [height] * 2, label="_interval", **style)
-
-
-def _spread(
-    panel: shared.Panel,
-    own: xr.Dataset,
-    lines: Mapping[str, xr.Dataset],
-    height: float,
-    theme: Theme,
-) -> None:
-    """Draw the range of the lines' marks as a bar, and their median as a stroke."""
-    rows = own["first_row"].values
-    names = own["training_line"].values.astype(str)
-    found = [
-        float(lines[name]["tokens"].values[int(row)])
-        for name, row in zip(names, rows, strict=True)
-        if np.isfinite(row)
-    ]
-    if len(found) < 2:
-        return
-    _line(
-        panel, min(found), max(found), height, color=theme.muted, lw=3.2, alpha=0.75,
-        solid_capstyle="butt",
-    )  # fmt: skip
-    middle = float(np.exp(np.median(np.log(np.maximum(found, 1.0)))))
-    panel.log.plot([middle], [height], "|", color=theme.ink, markersize=7, mew=1.6, label="_median")
 
 
 def _phases(
@@ -338,7 +229,7 @@ def _legend(
             Line2D([], [], color=theme.ink, **look, label=shared.shortened(line, WIDTH - 0.8))
             for line, look in looks.items()
         ]
-    if _groups(steps):
+    if groups_of(steps):
         handles.append(Line2D([], [], color=theme.muted, lw=3.2, alpha=0.75, label=_RANGE))
     handles += [
         Patch(color=theme.phase(name), alpha=2 * theme.phase_alpha, lw=0, label=name)
@@ -378,9 +269,9 @@ def _table(
         table[name].attrs = {"units": "nats" if name == "loss" else unit}
     table.attrs["told"] = told_steps(steps)
     table.attrs["rule"] = (
-        "halfway up its own rise from the first checkpoint to the last"
+        "at least halfway up its own rise from the first checkpoint to the last"
         if threshold is None
-        else f"at {threshold:g}"
+        else f"at least {threshold:g}"
     )
     table.attrs["lines"] = (
         " Several lines of training: a mark and an interval each, from the top as in the legend; grey"
@@ -401,9 +292,10 @@ ROW = FigureRow(
     source="in the style of arXiv 2302.07588; emergence over training after arXiv 2104.07885",
     caption=(
         "How well each class of the tenth word is told from the others at layer {layer} (dotted: chance),"
-        " and below the checkpoint from which that stays {rule}. Horizontal lines: {level} interval from"
-        " the standard errors ({interval}), noise of the probe.{lines} Right: the rise itself (median"
-        " over lines); a class whose rise is not above 0 has no mark. {told}. Inputs: {inputs}."
+        " and below the checkpoint from which it is {rule} for good. Horizontal lines: {level} interval"
+        " from the standard errors ({interval}), noise of the probe.{lines} Right: the rise itself"
+        " (median over lines); a class whose rise has an interval that is not above 0 has no mark."
+        " {told}. Inputs: {inputs}."
     ),
     extra=True,
 )

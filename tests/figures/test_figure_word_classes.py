@@ -242,7 +242,7 @@ def test_a_threshold_for_all_is_an_option(tree):
     _, table = draw(tree, "word_class_emergence", threshold=0.6)
     steps = table["emergence"].isel(training_line=0)
     assert (steps.sel(word_class=["NOUN", "VERB"]) == 0).all()
-    assert "stays at 0.6" in table.attrs["caption"]
+    assert "is at least 0.6 for good" in table.attrs["caption"]
 
 
 def test_loss_and_phases_are_there_if_they_were_measured(tree, drawn, drop):
