@@ -126,7 +126,7 @@ def draw_levels(
             along, [share, height, height], color=theme.muted, lw=0.6, clip_on=False,
             transform=last.transAxes, label="_leader",
         )  # fmt: skip
-        number_text = f" {level.value:.3g}" if level.name else ""
+        number_text = f" {level.value:.2f}" if level.name else ""
         last.text(
             1 + 0.13 * inch, height, f"{level.label}{number_text}", transform=last.transAxes, fontsize=8,
             va="center",

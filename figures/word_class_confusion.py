@@ -19,6 +19,7 @@ from figures.word_class_parts import present_classes
 
 _LEFT, _RIGHT, _GAP = 0.72, 0.85, 0.14  # inches
 _WIDEST = 2.5
+_LEAST_TOP = 0.5  # of the colours: shares of chance shall not look bright
 _WRITTEN = 10  # classes up to which shares are written into the cells
 
 
@@ -81,7 +82,7 @@ def _draw(rows: Sequence[tuple[str, list[str], xr.DataArray]], theme: Theme) -> 
     tall = len(rows) * (side + above) + 0.75
     figure = Figure(figsize=(WIDTH, tall))
     top = tall - 0.05
-    norm = Normalize(0, 1)
+    norm = Normalize(0, max(_LEAST_TOP, *(float(share.max()) for *_, share in rows)))
     for number, (line, names, share) in enumerate(rows):
         if named:
             figure.text(

@@ -100,6 +100,8 @@ def draw_word_class_curves(material: Material, theme: Theme) -> tuple[Figure, xr
         panels = columns[1]
         tokens = np.concatenate([lines[line]["tokens"].values for line in course]).astype(float)
         shared.token_axis(panels, tokens)
+        if panels[0].zero is not None:
+            _without_first_tick(panels[-1].log)
     _same_heights(columns, shown, levels)
     _draw_all_levels(columns, shown, levels, theme)
     _layer_axis(columns[0], main)
@@ -279,6 +281,15 @@ def _layer_axis(column: Sequence[Axes], main: xr.Dataset) -> None:
     labels = ["emb." if names_of[i] == "embedding" else names_of[i] for i in kept]
     bottom.set_xticks(numbers[kept], labels)
     bottom.set_xlabel("layer")
+
+
+def _without_first_tick(axes: Axes) -> None:
+    """Leave out the number that would touch the 0 beyond the break: the panels are narrow."""
+    low, high = axes.get_xlim()
+    least = low * (high / low) ** 0.09
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda tokens, _: shared.short_number(tokens) if tokens > least else "")
+    )
 
 
 def _same_heights(

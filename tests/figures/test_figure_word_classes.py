@@ -72,7 +72,9 @@ def test_curves_and_levels_are_the_measures(tree, drawn):
     assert float(table["baseline_class_given_word_9"]) == 0.36
     assert float(table["uniform_code"]) == pytest.approx(3)
     texts = [t.get_text() for a in figure.axes for t in a.texts]
-    assert {"majority 0.125", "P(c | w₉) 0.36", "P(c | c₈, c₉) 0.33", "uniform code 3"} <= {*texts}
+    assert {"majority 0.12", "P(c | w₉) 0.36", "P(c | c₈, c₉) 0.33", "uniform code 3.00"} <= {
+        *texts
+    }
 
 
 def test_over_training_a_layer_is_a_line(tree, drawn):
