@@ -24,7 +24,7 @@ from figures.select import (
 )
 from figures.style import WIDTH, Theme
 
-_HEIGHT, _GAP, _ABOVE, _BELOW = 1.55, 0.92, 0.58, 0.78  # inches
+_HEIGHT, _GAP, _ABOVE, _BELOW = 1.55, 0.92, 0.72, 0.78  # inches
 _STEERED = 4  # panels
 _TITLES = {
     "text_into_vision": "easy text's states into easy image",
@@ -174,7 +174,7 @@ def _training(figure: Figure, spec: Any, part: xr.Dataset, theme: Theme, layer: 
     panel.log.set_ylim(low - 0.3 * (high - low), high + 0.3 * (high - low))
     shared.token_axis(panels, tokens)
     shared.step_ticks(panel, steps, tokens)
-    panel.left.set_ylabel(f"recovery,\nanswer, layer {layer}")
+    panel.left.set_ylabel("recovery")
     panel.log.legend(loc="best")
 
 
@@ -239,7 +239,7 @@ def _table(recovery: xr.Dataset, middle: int | None, steered: xr.Dataset | None)
         _, fitted, random = _split(plain)
         parts.append(named(fitted.drop_vars("direction"), "following"))
         parts.append(named(random.rename(direction="control"), "random_following"))
-    return merge_tables(parts)
+    return xr.merge(parts, join="exact", compat="identical", combine_attrs="drop")
 
 
 _STEERING_CAPTION = (
