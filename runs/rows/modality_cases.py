@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Any
 
@@ -139,10 +139,14 @@ class Answered:
         return np.asarray(self.typicality < 1)
 
 
+_NAMES = tuple(field.name for field in fields(Answered))  # in the order of `_COMMON`
+
+
 def answered(arrays: tuple[Any, ...]) -> Answered:
     """The cases from the arrays of `_COMMON`, text as fixed-width text."""
     kind, subset = (np.asarray(column).astype(str) for column in arrays[-3:-1])
-    return Answered(*arrays[:-3], kind, subset, arrays[-1])
+    columns = dict(zip(_NAMES, [*arrays[:-3], kind, subset, arrays[-1]], strict=True))
+    return Answered(**columns)
 
 
 def alternative(name: str, cases: Answered, extra: Any) -> Floats:

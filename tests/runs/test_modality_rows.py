@@ -28,26 +28,34 @@ def frame(tree):
     def of(checkpoint: int):
         answers = tree["sets/scenes/answers"].to_dataset().isel(checkpoint=checkpoint).load()
         inputs = tree["sets/scenes/inputs"].to_dataset()
+        top1 = {c: answers["top1"].sel(condition=c).values for c in ("image", "text", "both")}
+        entropy = {c: answers["entropy"].sel(condition=c).values[-1] for c in ("image", "text")}
+        columns = {
+            name: answers[name].values
+            for name in (
+                "candidate_token",
+                "image_candidate",
+                "text_candidate",
+                "text_tier",
+                "visual_tier",
+            )
+        }
+        kind, group = inputs["kind"].values, inputs["group"].values
         found = []
-        for i in range(answers.sizes["sample"]):
-            token = answers["candidate_token"].values[i]
-            said = {c: int(answers["top1"].sel(condition=c).values[-1, i]) for c in
-                    ("image", "text", "both")} if i < 700 else None  # fmt: skip
+        for i in range(700):
+            token = columns["candidate_token"][i]
             found.append(
                 {
-                    "kind": str(inputs["kind"].values[i]),
-                    "group": int(inputs["group"].values[i]),
-                    "said": said,
-                    "image": int(token[answers["image_candidate"].values[i]]),
-                    "text": int(token[answers["text_candidate"].values[i]]),
-                    "tiers": (
-                        int(answers["text_tier"].values[i]), int(answers["visual_tier"].values[i])
-                    ),
-                    "entropy": {c: float(answers["entropy"].sel(condition=c).values[-1, i])
-                                for c in ("image", "text")},
-                    "lens": answers["top1"].sel(condition="both").values[1:-1, i],
+                    "kind": str(kind[i]),
+                    "group": int(group[i]),
+                    "said": {c: int(values[-1, i]) for c, values in top1.items()},
+                    "image": int(token[columns["image_candidate"][i]]),
+                    "text": int(token[columns["text_candidate"][i]]),
+                    "tiers": (int(columns["text_tier"][i]), int(columns["visual_tier"][i])),
+                    "entropy": {c: float(values[i]) for c, values in entropy.items()},
+                    "lens": top1["both"][1:-1, i],
                 }
-            )  # fmt: skip
+            )
         return found
 
     return of
@@ -55,7 +63,7 @@ def frame(tree):
 
 def small(tree: xr.DataTree) -> xr.DataTree:
     """The first 700 cases of one checkpoint."""
-    nodes = {path: data for path, data in tree.to_dict().items()}
+    nodes = dict(tree.to_dict())
     for path in ("/sets/scenes/answers", "/sets/scenes/inputs"):
         nodes[path] = nodes[path].isel(sample=slice(700))
     return xr.DataTree.from_dict(nodes)
@@ -88,7 +96,7 @@ def test_every_row_gives_its_dims_and_unit_range(tree):
 
 
 def test_following_is_counted_by_hand(few, frame):
-    cases = solved(frame(2)[:700])
+    cases = solved(frame(2))
     both = [case["said"]["both"] for case in cases]
     text = sum(b == c["text"] for b, c in zip(both, cases, strict=True))
     vision = sum(b == c["image"] for b, c in zip(both, cases, strict=True))
@@ -107,18 +115,18 @@ def test_following_is_counted_by_hand(few, frame):
 
 
 def test_accuracy_leaves_out_what_does_not_speak_of_the_target(few, frame):
-    cases = [c for c in frame(0)[:700] if c["kind"] != "irrelevant_text" and c["tiers"][0] == 5]
+    cases = [c for c in frame(0) if c["kind"] != "irrelevant_text" and c["tiers"][0] == 5]
     wanted = np.mean([c["said"]["text"] == c["text"] for c in cases])
     found = measure(few, "modality_accuracy", convention="text").isel(checkpoint=0).sel(text_tier=5)
     assert float(found) == pytest.approx(wanted)
-    cases = [c for c in frame(0)[:700] if c["kind"] != "irrelevant_image"]
+    cases = [c for c in frame(0) if c["kind"] != "irrelevant_image"]
     wanted = np.mean([c["said"]["image"] == c["image"] for c in cases])
     found = measure(few, "modality_accuracy", convention="image_pooled").isel(checkpoint=0)
     assert float(found) == pytest.approx(wanted)
 
 
 def test_balance_points_are_the_kernels_and_near_the_choosers(tree, few, frame):
-    cases = solved(frame(1)[:700])
+    cases = solved(frame(1))
     delta = relative_uncertainty(
         [c["entropy"]["text"] for c in cases], [c["entropy"]["image"] for c in cases]
     )
@@ -154,7 +162,7 @@ def test_a_chooser_that_never_follows_the_image_has_no_balance(tree):
 
 
 def test_oscillations_are_counted_by_hand_and_the_null_is_none(few, frame):
-    cases = solved(frame(3)[:700])
+    cases = solved(frame(3))
     place = float(measure(few, "balance_point").isel(checkpoint=3))
     for where in ("near", "clear"):
         counts = []
@@ -179,7 +187,7 @@ def test_oscillations_are_counted_by_hand_and_the_null_is_none(few, frame):
 
 def test_where_an_irrelevant_text_misleads_the_image_must_be_solved(few, frame):
     cases = [
-        c for c in frame(0)[:700]
+        c for c in frame(0)
         if (c["kind"] == "irrelevant_text" and c["said"]["image"] == c["image"])
         or (c["kind"] == "irrelevant_image" and c["said"]["text"] == c["text"])
     ]  # fmt: skip
