@@ -16,11 +16,11 @@ Index = NDArray[np.intp]
 FOLDS = 5
 PROBES = {
     "linear": "multinomial logistic regression, L2 penalty chosen on documents held out of training",
-    "mlp": "one hidden layer of 32 ReLU, L2 1e-2, 16 epochs of Adam in batches of 200",
+    "mlp": "one hidden layer of 64 ReLU, L2 1, 10 epochs of Adam at 5e-3 in batches of 200",
 }
 STRENGTHS = (1e-3, 1e-2, 1e-1)
 """Weights C of the loss against the L2 penalty that a linear probe chooses from."""
-_HIDDEN, _EPOCHS, _BATCH = 32, 16, 200
+_HIDDEN, _EPOCHS, _BATCH = 64, 10, 200
 _NOTHING: Estimate[float] = Estimate(*(float("nan"),) * 4)
 
 
@@ -194,7 +194,7 @@ def mlp(
     from sklearn.neural_network import MLPClassifier
 
     network = MLPClassifier(
-        (_HIDDEN,), alpha=1e-2, batch_size=min(_BATCH, len(train)), learning_rate_init=3e-3,
+        (_HIDDEN,), alpha=1.0, batch_size=min(_BATCH, len(train)), learning_rate_init=5e-3,
         random_state=np.random.RandomState(seed),  # an integer would repeat the batches
     )  # fmt: skip
     known = np.arange(classes)

@@ -77,9 +77,9 @@ def test_a_document_known_by_heart_is_worth_nothing():
 
 def test_mlp_knows_what_no_line_does():
     rng = RNG(2)
-    x = rng.normal(size=(900, 2))
+    x = rng.normal(size=(1800, 2))
     labels = (x[:, 0] * x[:, 1] > 0).astype(int)
-    groups = np.arange(900) // 9
+    groups = np.arange(1800) // 9
     by = {p: unseen(x, labels, groups, probe=p) for p in PROBES}
     score = {p: balanced_accuracy(f.predicted, f.truth).value for p, f in by.items()}
     assert score["mlp"] > 0.8
