@@ -23,6 +23,7 @@ ELSEWHERE = {
     *("eigen_ablation", "word_class", "word_class_8", "word_class_9"),
     *("qk_norms", "sinks", "massive", "entropy_scaled", "last_row"),
     *("repeated_heads", "ov_copying", "head_importance", "induction_ablation"),
+    *("answers", "modality_patching", "modality_steering"),
 }
 NEED_GROUPS = {
     ("lidar", "thilak2023"), ("lidar", "skean2025"), ("dime", "skean2025"), ("infonce", "loss"),
