@@ -15,15 +15,16 @@ from figures.style import WIDTH, Theme
 
 _MEASURE = "word_class_baseline"
 _FIRST = "majority"
+UNIFORM = "uniform"
 BASELINES = {
-    "baseline_majority": "the commonest class",
-    "baseline_class_given_word_9": "the class that followed word 9 most often",
-    "baseline_class_given_classes_8_9": "the class that followed the classes of words 8 and 9",
+    "majority": "the commonest class",
+    "class_given_word_9": "the class that followed word 9 most often",
+    "class_given_classes_8_9": "the class that followed the classes of words 8 and 9",
 }
 _SHORT = {
-    "baseline_majority": "majority",
-    "baseline_class_given_word_9": "P(c | w₉)",
-    "baseline_class_given_classes_8_9": "P(c | c₈, c₉)",
+    "majority": "majority",
+    "class_given_word_9": "P(c | w₉)",
+    "class_given_classes_8_9": "P(c | c₈, c₉)",
 }
 _DASHES: tuple[Any, ...] = ((0, (1, 1.5)), (0, (5, 1.5)), (0, (5, 1.5, 1.2, 1.5)))
 _LINE = 0.15  # inches between the names of two levels
@@ -67,15 +68,14 @@ def levels_of(material: Material, shown: Mapping[str, xr.Dataset]) -> dict[str, 
         bits = (code["value"] * code["compression"]).values  # n log₂ K / n, the same everywhere
         if np.isfinite(bits).any():
             level = float(np.nanmedian(bits))
-            found["word_class_codelength"].append(Level("uniform code", level, name="uniform_code"))
+            found["word_class_codelength"].append(Level("uniform code", level, name=UNIFORM))
     return found
 
 
 def _baselines(material: Material) -> list[Level]:
     levels = []
     for name, label in _SHORT.items():
-        convention = name.removeprefix("baseline_")
-        key = _MEASURE if convention == _FIRST else f"{_MEASURE}/{convention}"
+        key = _MEASURE if name == _FIRST else f"{_MEASURE}/{name}"
         data = material.measures.get(key)
         if data is None:
             continue

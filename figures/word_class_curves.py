@@ -27,7 +27,7 @@ from figures.select import (
     merge_tables,
 )
 from figures.style import WIDTH, Theme
-from figures.word_class_baselines import BASELINES, Level, draw_levels, levels_of
+from figures.word_class_baselines import BASELINES, UNIFORM, Level, draw_levels, levels_of
 from figures.word_class_parts import layer_title, shown_layers, spread_rows
 
 _PANELS = {
@@ -63,8 +63,8 @@ def draw_word_class_curves(material: Material, theme: Theme) -> tuple[Figure, xr
 
     Returns
     -------
-    The figure and a Dataset: each measure and its bounds (checkpoint, layer), and each `baseline_…` with
-    its bounds; `uniform_code` in bits a sample.
+    The figure and a Dataset: each measure and its bounds (checkpoint, layer); `baseline_accuracy` with
+    its bounds (baseline), and `reference_code` (code) in bits a sample.
 
     Raises
     ------
@@ -335,14 +335,18 @@ def _table(
             variable.attrs = {"units": str(data.attrs.get("unit", "1"))}
         parts.append(part.drop_attrs(deep=False))
     table = merge_tables(parts)
-    for level in (level for own in levels.values() for level in own if level.name):
-        unit = "bits a sample" if level.name == "uniform_code" else "1"
-        for end, value in (("", level.value), ("_lower", level.lower), ("_upper", level.upper)):
-            if not end or np.isfinite(value):
-                table[f"{level.name}{end}"] = ((), value, {"units": unit})
-    told = [
-        BASELINES[level.name] for own in levels.values() for level in own if level.name in BASELINES
-    ]
+    every = [level for own in levels.values() for level in own]
+    counted = [level for level in every if level.name in BASELINES]
+    if counted:
+        table = table.assign_coords(baseline=[level.name for level in counted])
+        for end, key in (("value", ""), ("lower", "_lower"), ("upper", "_upper")):
+            values = np.array([getattr(level, end) for level in counted])
+            table[f"baseline_accuracy{key}"] = ("baseline", values, {"units": "1"})
+    codes = [level.value for level in every if level.name == UNIFORM]
+    if codes:
+        table = table.assign_coords(code=["uniform"])
+        table["reference_code"] = ("code", np.array(codes), {"units": "bits a sample"})
+    told = [BASELINES[level.name] for level in counted]
     table.attrs["baselines"] = (
         f" Labelled lines: accuracy of counting words in the training documents ({', '.join(told)})."
         if told

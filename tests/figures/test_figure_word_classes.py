@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from figures import draw
+from figures.save import csv_text
 from figures.word_class_baselines import _apart
 from figures.word_class_steps import class_steps, spread, steps_by_line, told_steps
 from probes.class_emergence import class_emergence
@@ -69,8 +70,8 @@ def test_curves_and_levels_are_the_measures(tree, drawn):
         np.testing.assert_array_equal(lines[f"_step {step}"], wanted)
     for name, value in (("majority", 0.125), ("P(c | w₉)", 0.36), ("P(c | c₈, c₉)", 0.33)):
         assert lines[f"_level {name}"][0] == value
-    assert float(table["baseline_class_given_word_9"]) == 0.36
-    assert float(table["uniform_code"]) == pytest.approx(3)
+    assert table["baseline_accuracy"].sel(baseline="class_given_word_9") == 0.36
+    assert table["reference_code"].sel(code="uniform") == pytest.approx(3)
     texts = [t.get_text() for a in figure.axes for t in a.texts]
     assert {"majority 0.12", "P(c | w₉) 0.36", "P(c | c₈, c₉) 0.33", "uniform code 3.00"} <= {
         *texts
@@ -292,6 +293,15 @@ def test_axes_do_not_overlap(drawn, name):
             wide = min(one.x1, other.x1) - max(one.x0, other.x0)
             high = min(one.y1, other.y1) - max(one.y0, other.y0)
             assert wide < 1e-6 or high < 1e-6
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_table_is_written_as_text(drawn, name):
+    _, table = drawn(name, 2)
+    lines = csv_text(table).splitlines()
+    assert len(lines) > 10
+    for variable in map(str, table.data_vars):
+        assert any(variable in line for line in lines)
 
 
 @pytest.mark.parametrize("name", DRAWN)
