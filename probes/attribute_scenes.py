@@ -1,7 +1,7 @@
 """The attribute set: solids on a floor, asked for their shape, material or place in the picture.
 
-In the manner of arXiv 2511.02243, Appendix B, whose images come from CLEVR; these are our own rendering of
-the same tiers, with the published balance of answers. Position is a subset of ours.
+In the manner of arXiv 2511.02243, Appendix B, whose images come from CLEVR; these are our own rendering
+of the same tiers, with the published balance of answers. Position is a subset of ours.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ CANDIDATES: dict[str, tuple[str, ...]] = {
     "material": MATERIALS,
     "position": SIDES,
 }
-# How often each pair of answers comes in 300 groups. The margins are published: shapes 108/100/92 in images
-# and 100/92/108 in texts, materials 160/140 and 140/160. The pairs are ours, as even as the margins allow.
+# How often each pair of answers comes in 300 groups. The margins are published: shapes 108/100/92 in
+# images and 100/92/108 in texts, materials 160/140 and 140/160. The pairs of shapes are ours.
 _PAIRS: dict[str, dict[Pair, int]] = {
     "shape": {(0, 1): 46, (0, 2): 62, (1, 0): 54, (1, 2): 46, (2, 0): 46, (2, 1): 46},
     "material": {(0, 1): 160, (1, 0): 140},

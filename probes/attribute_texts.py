@@ -12,16 +12,16 @@ OBJECTS = (
     "keepsake", "trinket", "exhibit",
 )  # fmt: skip
 
-# What has one shape, one material or one place, which tier 2 leaves to what the reader knows of the world.
+# What has one shape, material or place, which tier 2 leaves to what the reader knows of the world.
 INSTANCES: dict[str, dict[str, tuple[str, ...]]] = {
     "shape": {
-        "sphere": ("a billiard ball", "a glass marble", "the planet Mars", "a soap bubble", "a tennis ball"),
-        "cube": ("a casino die", "a toy alphabet block", "a Rubik's puzzle", "a sugar lump", "a stock lump"),
-        "cylinder": ("a soup can", "a torch battery", "a drum", "a roll of paper towels", "a drinking straw"),
+        "sphere": ("a billiard ball", "a marble", "the planet Mars", "a soap bubble", "a tennis ball"),
+        "cube": ("a casino die", "a toy alphabet block", "a Rubik's puzzle", "a playing die"),
+        "cylinder": ("a soup can", "a torch battery", "a roll of paper towels", "a drinking straw"),
     },
     "material": {
-        "metal": ("a coin", "an anvil", "a door key", "a church bell", "a kitchen knife's blade", "a nail"),
-        "rubber": ("a car tyre", "a pencil eraser", "a squash ball", "a hot-water bottle", "an inner tube"),
+        "metal": ("a coin", "an anvil", "a door key", "a church bell", "the blade of a knife", "a nail"),
+        "rubber": ("a car tyre", "a pencil eraser", "a squash ball", "an inner tube", "a wetsuit"),
     },
     "position": {
         "left": ("the nine on the face of a clock", "the west on a map", "Alaska on a map of the US"),
@@ -33,80 +33,80 @@ INSTANCES: dict[str, dict[str, tuple[str, ...]]] = {
 
 _SHAPE = (
     (
-        "A note beside the picture, written by whoever arranged the scene, says plainly that the {target} "
-        "in it has the shape of a {answer} and no other shape.",
-        "According to everyone who has walked around the table and looked at it from all directions, the "
-        "{target} that stands there is, in its shape, a {answer}.",
+        "A note beside the picture, written by whoever arranged the scene, says plainly that the "
+        "{target} in it has the shape of a {answer} and no other shape.",
+        "According to everyone who has walked around the table and looked at it from all "
+        "directions, the {target} that stands there is, in its shape, a {answer}.",
     ),
     (
-        "The shape of the {target} is the same as that of {a_thing} that was kept in the same room. The "
-        "{thing} is a {answer}, as its owner has told every visitor who asked.",
-        "Somebody modelled the {target} on {a_thing}, so that the two have one and the same shape. It is "
-        "well known that the {thing} has the shape of a {answer}.",
+        "The shape of the {target} is the same as that of {a_thing} that was kept in the same "
+        "room. The {thing} is a {answer}, as its owner has told every visitor who asked.",
+        "Somebody modelled the {target} on {a_thing}, so that the two have one and the same "
+        "shape. It is well known that the {thing} has the shape of a {answer}.",
     ),
     (
-        "The shape of the {target} is the same as that of {known}, only the size may differ, as anyone "
-        "would agree who has had both of them in front of the eyes.",
-        "Whoever made the {target} had {known} in mind and gave it exactly that shape, so that people are "
-        "reminded of it whenever they look at the picture.",
+        "The shape of the {target} is the same as that of {known}, only the size may differ, as "
+        "anyone would agree who has had both of them in front of the eyes.",
+        "Whoever made the {target} had {known} in mind and gave it exactly that shape, so that "
+        "people are reminded of it whenever they look at the picture.",
     ),
     (
-        "There is {a_thing} with the shape of a {answer}, and {where} the {thing} is {a_second}. The "
-        "{target} has the same shape as the object that is {back} the {second}.",
-        "Imagine {a_thing} that has the shape of a {answer}; {where} the {thing} somebody put {a_second}. "
-        "In shape the {target} equals the object which is {back} the {second}.",
+        "There is {a_thing} with the shape of a {answer}, and {where} the {thing} is {a_second}. "
+        "The {target} has the same shape as the object that is {back} the {second}.",
+        "Imagine {a_thing} that has the shape of a {answer}; {where} the {thing} somebody put "
+        "{a_second}. In shape the {target} equals the object which is {back} the {second}.",
     ),
 )
 _MATERIAL = (
     (
-        "A note beside the picture, written by whoever arranged the scene, says plainly that the {target} "
-        "in it is made of {answer} through and through and of nothing else.",
-        "According to everyone who has been allowed to touch it and to tap on it with a finger, the "
-        "{target} that stands there is made of {answer}.",
+        "A note beside the picture, written by whoever arranged the scene, says plainly that the "
+        "{target} in it is made of {answer} through and through and of nothing else.",
+        "According to everyone who has been allowed to touch it and to tap on it with a finger, "
+        "the {target} that stands there is made of {answer}.",
     ),
     (
-        "The material of the {target} is the same as that of {a_thing} that was kept in the same room. The "
-        "{thing} is made of {answer}, as its owner has told every visitor who asked.",
-        "Somebody bought the {target} together with {a_thing}, and both are made of one material. It is "
-        "well known that the {thing} is made of {answer}.",
+        "The material of the {target} is the same as that of {a_thing} that was kept in the same "
+        "room. The {thing} is made of {answer}, as its owner has told every visitor who asked.",
+        "Somebody bought the {target} together with {a_thing}, and both are made of one material. "
+        "It is well known that the {thing} is made of {answer}.",
     ),
     (
-        "The material of the {target} is the same as that of {known}, as anyone would agree who has had "
-        "both of them in the hand and felt their surface.",
-        "Whoever made the {target} took for it the material that {known} is made of, and did not cover it "
-        "with anything that would hide the fact.",
+        "The material of the {target} is the same as that of {known}, as anyone would agree who "
+        "has had both of them in the hand and felt their surface.",
+        "Whoever made the {target} took for it the material that {known} is made of, and did not "
+        "cover it with anything that would hide the fact.",
     ),
     (
-        "There is {a_thing} made of {answer}, and {where} the {thing} is {a_second}. The {target} is made "
-        "of the same material as the object that is {back} the {second}.",
-        "Imagine {a_thing} that is made of {answer}; {where} the {thing} somebody put {a_second}. In "
-        "material the {target} equals the object which is {back} the {second}.",
+        "There is {a_thing} made of {answer}, and {where} the {thing} is {a_second}. The {target} "
+        "is made of the same material as the object that is {back} the {second}.",
+        "Imagine {a_thing} that is made of {answer}; {where} the {thing} somebody put {a_second}. "
+        "In material the {target} equals the object which is {back} the {second}.",
     ),
 )
 _POSITION = (
     (
-        "A note that came with the picture, written by whoever arranged the scene, says plainly that the "
-        "{target} is to be found at the {answer} of the picture.",
-        "According to everyone who has seen the whole of the scene and was asked about it afterwards, the "
-        "{target} stands at the {answer} of the picture.",
+        "A note that came with the picture, written by whoever arranged the scene, says plainly "
+        "that the {target} is to be found at the {answer} of the picture.",
+        "According to everyone who has seen the whole of the scene and was asked about it "
+        "afterwards, the {target} stands at the {answer} of the picture.",
     ),
     (
-        "The {target} is on the same side of the picture as {a_thing} that was drawn there first. The "
-        "{thing} is at the {answer} of the picture, as the painter has told everybody.",
-        "Somebody put the {target} on that side of the picture on which {a_thing} had been. It is well "
-        "known that the {thing} was at the {answer} of the picture.",
+        "The {target} is on the same side of the picture as {a_thing} that was drawn there first. "
+        "The {thing} is at the {answer} of the picture, as the painter has told everybody.",
+        "Somebody put the {target} on that side of the picture on which {a_thing} had been. It is "
+        "well known that the {thing} was at the {answer} of the picture.",
     ),
     (
-        "The {target} is on that side of the picture on which one would look for {known}, as everybody "
-        "says who was asked to point at it with a finger.",
-        "Whoever arranged the scene put the {target} on the side where people expect {known}, so that it "
-        "is found at once by all who look for it.",
+        "The {target} is on that side of the picture on which one would look for {known}, as "
+        "everybody says who was asked to point at it with a finger.",
+        "Whoever arranged the scene put the {target} on the side where people expect {known}, so "
+        "that it is found at once by all who look for it.",
     ),
     (
-        "There is {a_thing} at the {answer} of the picture, and {where} the {thing} is {a_second}. The "
-        "{target} is on the same side as the object that is {back} the {second}.",
-        "Imagine {a_thing} at the {answer} of the picture; {where} the {thing} somebody put {a_second}. "
-        "The {target} shares its side with the object which is {back} the {second}.",
+        "There is {a_thing} at the {answer} of the picture, and {where} the {thing} is "
+        "{a_second}. The {target} is on the same side as the object that is {back} the {second}.",
+        "Imagine {a_thing} at the {answer} of the picture; {where} the {thing} somebody put "
+        "{a_second}. The {target} shares its side with the object which is {back} the {second}.",
     ),
 )
 TEMPLATES = {"shape": _SHAPE, "material": _MATERIAL, "position": _POSITION}

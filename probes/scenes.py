@@ -31,7 +31,8 @@ def make_cases(
     """Cases of all kinds, and what draws their images.
 
     A group of the colour set has 14 images, one a visual tier, and three texts, one a tier; every image
-    meets every text; the other subsets have 4 visual and 4 text tiers. Beside them are controls: see `probes.case_table.rows_of_group`.
+    meets every text; the other subsets have 4 visual and 4 text tiers. Beside them are controls: see
+    `probes.case_table.rows_of_group`.
 
     Parameters
     ----------
@@ -65,6 +66,8 @@ def make_cases(
     plans: list[Plan] = []
     for place, subset in enumerate(subsets):
         first_group, first_image = place * groups, len(plans)
+        more: list[Row]
+        drawn: Sequence[Plan]
         if subset == "colour":
             more, drawn = colour_groups(
                 groups,

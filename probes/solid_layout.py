@@ -22,7 +22,16 @@ _TRIES, _RESTARTS = 300, 60
 
 @dataclass(frozen=True)
 class SolidTier:
-    """One row of the table: how many solids at least and at most, target included, and its size in pixels."""
+    """One row of the table.
+
+    Attributes
+    ----------
+    solids : (int, int)
+        How many at least and at most, target included.
+    target : (int, int)
+        Smallest and largest longer side of the target's picture, in pixels; not in the table, which says
+        large and small.
+    """
 
     solids: tuple[int, int]
     target: tuple[int, int]
@@ -118,42 +127,36 @@ def lay_out(
     """
     count = int(rng.integers(*tier.solids, endpoint=True))
     for _ in range(_RESTARTS):
-        things: list[Solid] | None = []
-        for number in range(count):
-            things = _with_one_more(things, tier, target, side, colours, rng, first=number == 0)
-            if things is None:
-                break
+        things = _stood([], target, tier.target, side, rng)
+        while things is not None and len(things) < count:
+            things = _stood(things, _any(colours, rng), (LARGE, SMALL)[rng.integers(2)], None, rng)
         if things is not None:
             return SolidScene(tuple(things))
     raise RuntimeError(f"no placement found for {tier}")
 
 
-def _with_one_more(
+def _any(colours: tuple[str, ...], rng: np.random.Generator) -> tuple[str, str, str]:
+    """Shape, material and colour by chance."""
+    shape, material = PLAIN[rng.integers(len(PLAIN))], MATERIALS[rng.integers(len(MATERIALS))]
+    return shape, material, colours[rng.integers(len(colours))]
+
+
+def _stood(
     things: list[Solid],
-    tier: SolidTier,
-    target: tuple[str, str, str],
+    what: tuple[str, str, str],
+    sizes: tuple[int, int],
     side: str | None,
-    colours: tuple[str, ...],
     rng: np.random.Generator,
-    *,
-    first: bool,
 ) -> list[Solid] | None:
-    if first:
-        shape, material, colour = target
-        sizes = tier.target
-    else:
-        shape = PLAIN[int(rng.integers(len(PLAIN)))]
-        material = MATERIALS[int(rng.integers(len(MATERIALS)))]
-        colour = colours[int(rng.integers(len(colours)))]
-        sizes = (LARGE, SMALL)[int(rng.integers(2))]
+    """The things and one more, where all are seen well enough; None if no such place was found."""
     size, turn = int(rng.integers(*sizes, endpoint=True)), int(rng.integers(10, 81))
-    rows, columns = look(shape, size, turn).coverage.shape
+    rows, columns = look(what[0], size, turn).coverage.shape
     for _ in range(_TRIES):
         left = int(rng.integers(WIDTH - columns, endpoint=True))
         top = int(rng.integers(HEIGHT - rows, endpoint=True))
-        if first and side and side_of(left + columns / 2, top + rows / 2) != side:
+        if side and side_of(left + columns / 2, top + rows / 2) != side:
             continue
-        more = [*things, Solid(shape, material, colour, left, top, size, turn)]
+        more = [*things, Solid(*what, left, top, size, turn)]
         if _all_seen(more):
             return more
     return None
