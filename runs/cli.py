@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runs.errors import InputError, PhasescopeError
+from runs.scene_commands import add_scene_commands
 from runs.terminal import forgive_encoding, open_console
 from runs.training_commands import add_training_commands
 
@@ -364,6 +365,7 @@ def toy(
 
 
 add_training_commands(app)
+add_scene_commands(app)
 
 
 def _finish(outcome: Outcome, console: Console) -> None:

@@ -90,7 +90,7 @@ def test_everything_is_seen(tier: int, laid_out: dict) -> None:
         assert min(shares[1:], default=1.0) >= DISTRACTOR_SEEN
         edge = rim(whole[0])
         assert (edge & (seen == 0)).sum() >= RIM_SEEN * edge.sum()
-        # In the image itself: the target's colour is seen, and inside its visible part no other is nearer.
+        # In the image: the target's colour is seen, and inside its visible part no other is nearer.
         inside = ndimage.binary_erosion(seen == 0, np.ones((3, 3)))
         image = render(plan)
         clear = pixels_of(image, plan.colour)
