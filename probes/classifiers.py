@@ -37,12 +37,15 @@ class Unseen(NamedTuple):
         By the probe that has not seen the sample's document; NaN if the points hold NaN or Inf.
     fold : int array (sample,)
         Which of the probes that is.
+    strengths : tuple of float
+        C of each fold's linear probe; empty for others, and if the points hold NaN or Inf.
     """
 
     classes: NDArray[Any]
     truth: Index
     log_probability: Floats
     fold: Index
+    strengths: tuple[float, ...] = ()
 
     @property
     def predicted(self) -> Index:
@@ -90,6 +93,7 @@ def unseen(
     probe: str = "linear",
     folds: int = FOLDS,
     seed: int = 0,
+    strengths: tuple[float, ...] = (),
 ) -> Unseen:
     """Train a probe on all documents but a fifth, five times, and ask it about the rest.
 
@@ -107,6 +111,8 @@ def unseen(
         How many parts the documents are dealt to.
     seed
         Of the MLP's weights and batches; the linear probe has no chance in it.
+    strengths
+        C of each fold's linear probe, where another task has chosen it.
 
     Returns
     -------
@@ -132,18 +138,22 @@ def unseen(
     classes, truth = np.unique(names, return_inverse=True)
     fold = document_folds(groups, folds=folds)
     out = np.full((len(points), len(classes)), np.nan)
-    if np.isfinite(points).all():
-        for number in range(folds):
-            test = fold == number
+    chosen: list[float] = []
+    for number in range(folds if np.isfinite(points).all() else 0):
+        test = fold == number
+        a, b = standardised(points[~test], points[test])
+        if probe == "mlp":
+            out[test] = mlp(a, truth[~test], b, len(classes), seed=seed)
+            continue
+        if strengths:
+            chosen.append(strengths[number])
+        else:
             held = fold == (number + 1) % folds
-            a, b = standardised(points[~test], points[test])
-            if probe == "mlp":
-                out[test] = mlp(a, truth[~test], b, len(classes), seed=seed)
-                continue
             inner, tried = a[~held[~test]], a[held[~test]]
-            choice = best_strength(inner, truth[~test & ~held], tried, truth[held], len(classes))
-            out[test] = linear(a, truth[~test], b, len(classes), strength=choice)
-    return Unseen(classes, truth, out, fold)
+            known = truth[~test & ~held], truth[held]
+            chosen.append(best_strength(inner, known[0], tried, known[1], len(classes)))
+        out[test] = linear(a, truth[~test], b, len(classes), strength=chosen[-1])
+    return Unseen(classes, truth, out, fold, tuple(chosen))
 
 
 def standardised(train: NDArray[Any], *others: NDArray[Any]) -> Iterator[NDArray[np.float32]]:

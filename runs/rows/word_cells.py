@@ -16,6 +16,7 @@ from geometry.separation import gdv_interval
 from probes import clustering
 from probes.classifiers import FOLDS, Unseen, unseen
 from probes.control_tasks import control_labels
+from probes.permutation import permuted_labels
 from runs.rows.base import Read
 from runs.rows.points import POINTS, last_tokens
 
@@ -87,12 +88,20 @@ def _gdv(x: NDArray[Any], names: Texts, group: NDArray[Any]) -> Estimate[float]:
     return gdv_interval(x, names, groups=group)
 
 
+def _permuted(names: NDArray[Any], group: NDArray[Any]) -> NDArray[np.intp]:
+    return permuted_labels(names, groups=group, count=PERMUTATIONS, seed=SEED)
+
+
 # A probe's answers are about 0.1 MB, a clustering 15 kB: a recipe has some hundred cells.
 answers: Kept[Unseen] = Kept(unseen, 512)
 clusters: Kept[NDArray[np.intp]] = Kept(_clusters, 2048)
 gdv: Kept[Estimate[float]] = Kept(_gdv, 2048)
+permuted: Kept[NDArray[np.intp]] = Kept(_permuted, 8)  # one set's labels are those of all its cells
 
 
-def control(x: NDArray[Any], group: NDArray[Any], word_class: Texts, word: Texts) -> Unseen:
-    """What a linear probe says of random classes of word types."""
-    return unseen(x, control_labels(word, word_class, seed=SEED), group)
+def control(
+    x: NDArray[Any], group: NDArray[Any], task: Unseen, names: Texts, word: Texts
+) -> Unseen:
+    """What a linear probe, with the task's own penalties, says of random classes of word types."""
+    labels = control_labels(word, names, seed=SEED)
+    return unseen(x, labels, group, strengths=task.strengths)

@@ -12,7 +12,7 @@ from geometry import class_similarity, separation, separation_null, silhouette
 from geometry.jackknife import Estimate
 from probes import classifiers, clustering, control_tasks, description_length
 from probes.balancing import balanced_subset
-from probes.permutation import p_value, permuted_labels
+from probes.permutation import p_value
 from runs.rows.base import ESTIMATE, Read, Reduce, Row
 from runs.rows.word_cells import (
     BY_DOCUMENT,
@@ -26,6 +26,7 @@ from runs.rows.word_cells import (
     control,
     enough,
     gdv,
+    permuted,
     samples,
     where_enough,
 )
@@ -86,7 +87,7 @@ def _probe(*cell: Any, probe: str) -> tuple[Any, ...]:
     if np.isnan(found.log_probability).any():
         return (_NAN,) * (len(ESTIMATE) + 1)
     estimate = classifiers.balanced_accuracy(found.predicted, found.truth, groups=group)
-    drawn = permuted_labels(found.truth, groups=group, count=PERMUTATIONS, seed=SEED)
+    drawn = permuted(names, group)
     share = 1.0 / np.bincount(found.truth)
     null = ((drawn == found.predicted) * share[drawn]).sum(axis=1) / len(share)
     return (*estimate, p_value(estimate.value, null))
@@ -95,7 +96,8 @@ def _probe(*cell: Any, probe: str) -> tuple[Any, ...]:
 def _selectivity(*cell: Any) -> tuple[Any, ...]:
     """Accuracy less that of random classes, and either of them."""
     x, group, names, words = samples(*cell)
-    task, other = answers(x, names, group, probe="linear"), control(x, group, names, words)
+    task = answers(x, names, group, probe="linear")
+    other = control(x, group, task, names, words)
     found = control_tasks.selectivity(task, other, groups=group)
     if np.isnan(found.value):
         return (*found, _NAN)
@@ -118,7 +120,7 @@ def _agreement(*cell: Any, method: str, measure: str) -> tuple[Any, ...]:
     estimate = clustering.agreement_interval(found, names, measure, groups=group)
     if np.isnan(estimate.value):
         return (*estimate, _NAN, _NAN)
-    drawn = permuted_labels(names, groups=group, count=PERMUTATIONS, seed=SEED)
+    drawn = permuted(names, group)
     null = clustering.agreement(clustering.contingencies(found, drawn), measure)
     return (*estimate, p_value(estimate.value, null), float(null.mean()))
 
@@ -204,7 +206,7 @@ ROWS: list[Row] = [
     *(
         _row("word_class_selectivity", word, _selectivity, "balanced accuracy",
              f"Hewitt & Liang 2019, 1909.03368: less that of a random class for every type of "
-             f"{word.replace('_', ' ')}; {_LINEAR}",
+             f"{word.replace('_', ' ')}, C as for the classes; {_LINEAR}",
              reads=(*CELL, Read(f"points/{label}", ("point",))), outputs=(*ESTIMATE, "control"))
         for word, label in (("word_10", "word"), ("word_9", "word_9"))
     ),

@@ -63,6 +63,17 @@ def test_linear_probe_is_a_logistic_regression_on_the_other_documents():
         assert sorted(near)[1] > 0.5
 
 
+def test_penalties_of_another_task_can_be_taken_over():
+    x, labels, groups = material(strength=2.0)
+    found = unseen(x, labels, groups)
+    assert len(found.strengths) == 5
+    assert set(found.strengths) <= set(STRENGTHS)
+    same = unseen(x, labels, groups, strengths=found.strengths)
+    np.testing.assert_array_equal(same.log_probability, found.log_probability)
+    weak = unseen(x, labels, groups, strengths=(1e-6,) * 5)
+    assert np.abs(weak.log_probability - np.log(1 / 3)).max() < 0.2
+
+
 def test_a_document_known_by_heart_is_worth_nothing():
     """Labels are random but the same for all of a document, and states say which document it is."""
     rng = RNG(1)

@@ -151,7 +151,8 @@ def test_rows_are_the_kernels_of_the_last_tokens(tree: xr.DataTree, cell) -> Non
     assert probe["value"] == pytest.approx(wanted)
     assert probe["value"] > 0.5  # 0.8 + 0.2/3 can be known from the last word; 1/3 by chance
     assert probe["p_value"] == pytest.approx(0.01)
-    other = unseen(x, control_labels(labels["word_9"], names), group)
+    random = control_labels(labels["word_9"], names)
+    other = unseen(x, random, group, strengths=found.strengths)
     control = balanced_accuracy(other.predicted, other.truth).value
     selective = here(tree, "word_class_selectivity", "word_9")
     assert selective["control"] == pytest.approx(control)
