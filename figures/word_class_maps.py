@@ -25,7 +25,11 @@ from figures.word_class_parts import (
 )
 
 _LEFT, _RIGHT, _GAP = 0.42, 0.1, 0.1  # inches
-_ROWS, _STUDY_ROWS = 4, 2  # checkpoints of one line; of each model of a study
+_ROWS, _STUDY_ROWS, _FEW = (
+    4,
+    2,
+    4,
+)  # checkpoints of one line; of each of a study's few; how many are few
 _METHODS = {
     "classical": "classical multidimensional scaling (principal coordinates)",
     "smacof": "metric multidimensional scaling by SMACOF",
@@ -54,13 +58,15 @@ def draw_word_class_maps(material: Material, theme: Theme) -> tuple[Figure, xr.D
     Notes
     -----
     Shown are the first layer, the one in the middle, the last block and the states after the final
-    norm, of the first branch, or of the first line of each model of a study. Every map has its own axes:
-    distances within a map mean something, and places across maps do not. Memory: the maps drawn.
+    norm, of the first branch, or of every line of a study, the last checkpoint alone if those are more
+    than four. Every map has its own axes: distances within a map mean something, and places across maps
+    do not. Memory: the maps drawn.
     """
     data = material.measures["word_class_map"]
-    most = _STUDY_ROWS if is_study(data) else _ROWS
+    lines = shown_lines(data)
+    most = _ROWS if not is_study(data) else _STUDY_ROWS if len(lines) <= _FEW else 1
     chosen: list[tuple[str, str, xr.Dataset]] = []
-    for line, part in shown_lines(data):
+    for line, part in lines:
         names = checkpoint_names(part, material.revisions)
         for row in spread_rows(part, most):
             one = part.isel(checkpoint=[row], layer=shown_layers(part)).compute()
@@ -108,7 +114,7 @@ def _draw(
             if above:
                 axes.set_title(layer_title(names[column]))
             if column == 0:
-                axes.set_ylabel(name)
+                axes.set_ylabel(shared.shortened(name, side, size=9))
         top -= _GAP
     figure.legend(
         handles=class_key(styles), loc="lower center", ncols=min(len(styles), 6),
@@ -158,7 +164,7 @@ def _table(parts: Sequence[xr.Dataset], classes: list[str], data: xr.Dataset) ->
     convention = str(data.attrs.get("convention", ""))
     table.attrs["method"] = _METHODS.get(convention, convention or "not stated")
     table.attrs["points"] = str(whole.sizes["member"])
-    table.attrs["shown"] = "the first line of each model" if is_study(data) else "the first branch"
+    table.attrs["shown"] = "each line" if is_study(data) else "the first branch"
     return table
 
 

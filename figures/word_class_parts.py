@@ -53,18 +53,15 @@ def shown_layers(data: xr.Dataset | xr.DataArray) -> list[int]:
 
 
 def shown_lines(data: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
-    """Return the first branch of a store, and of a study the first line of each of its models."""
+    """Return the first branch of a store, and of a study every line."""
     parts = list(by_branch(data))
-    if not is_study(data):
-        return parts[:1]
-    found: dict[str, tuple[str, xr.Dataset]] = {}
-    for line, part in parts:
-        found.setdefault(str(part["model"].values[0]), (line, part))
-    return list(found.values())
+    return parts if is_study(data) else parts[:1]
 
 
 def spread_rows(part: xr.Dataset, count: int) -> np.ndarray:
-    """Positions of so many checkpoints of a branch, the first and the last among them."""
+    """Positions of so many checkpoints of a branch, the last and, of several, the first among them."""
+    if count == 1:
+        return np.array([part.sizes["checkpoint"] - 1])
     rows = chosen_rows(part, count)
     return np.unique([0, *rows[1:-1], part.sizes["checkpoint"] - 1]) if rows.size > 1 else rows
 
