@@ -139,5 +139,12 @@ def _spread(
         panel, min(found), max(found), height, color=theme.muted, lw=3.2, alpha=0.75,
         solid_capstyle="butt",
     )  # fmt: skip
-    middle = float(np.exp(np.median(np.log(np.maximum(found, 1.0)))))
-    panel.log.plot([middle], [height], "|", color=theme.ink, markersize=7, mew=1.6, label="_median")
+    panel.log.plot(
+        [float(np.median(found))],
+        [height],
+        "|",
+        color=theme.ink,
+        markersize=7,
+        mew=1.6,
+        label="_median",
+    )

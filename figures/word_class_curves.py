@@ -214,20 +214,20 @@ def _legends(
     if one or not over_steps:
         columns, _ = legend_rows([curve.label for curve in over_layers])
         figure.legend(
-            handles=_keys(over_layers), loc="lower center", ncols=columns, columnspacing=1.6,
+            handles=_keys(over_layers, WIDTH - 0.9), loc="lower center", ncols=columns, columnspacing=1.6,
             handlelength=2.8,
         )  # fmt: skip
         return
     for curves, left in ((over_layers, _LEFT), (over_steps, _LEFT + wide + _BETWEEN)):
         figure.legend(
-            handles=_keys(curves), loc="lower left", bbox_to_anchor=(left / WIDTH, 0), ncols=1,
+            handles=_keys(curves, wide - 0.3), loc="lower left", bbox_to_anchor=(left / WIDTH, 0), ncols=1,
             borderaxespad=0.3,
         )  # fmt: skip
 
 
-def _keys(curves: Sequence[_Curve]) -> list[Line2D]:
+def _keys(curves: Sequence[_Curve], inches: float) -> list[Line2D]:
     return [
-        Line2D([], [], **curve.style, label=shared.shortened(curve.label, WIDTH / 2 - 0.8))
+        Line2D([], [], **curve.style, label=shared.shortened(curve.label, inches))
         for curve in curves
     ]
 

@@ -229,6 +229,9 @@ def test_noise_of_probe_and_of_training_are_drawn_apart(forked, drawn):
     assert len(middle) == 7
     heights = {float(x.get_ydata()[0]) for x in first}
     assert not heights & {float(x.get_ydata()[0]) for x in middle}
+    between = table["median_step"].isel(line_model=0)
+    wanted = sorted(2048 * float(v) for v in between.values if np.isfinite(v))
+    np.testing.assert_allclose(sorted(float(x.get_xdata()[0]) for x in middle), wanted)
     assert "noise of training" in table.attrs["caption"]
     np.testing.assert_array_equal(
         table["lowest_step"].isel(line_model=0), table["emergence"].min("training_line")
