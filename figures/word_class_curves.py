@@ -220,8 +220,8 @@ def _legends(
         return
     for curves, left in ((over_layers, _LEFT), (over_steps, _LEFT + wide + _BETWEEN)):
         figure.legend(
-            handles=_keys(curves, wide - 0.3), loc="lower left", bbox_to_anchor=(left / WIDTH, 0), ncols=1,
-            borderaxespad=0.3,
+            handles=_keys(curves, wide - 0.3), loc="lower left", ncols=1, borderaxespad=0.3,
+            bbox_to_anchor=(left / WIDTH, 0),
         )  # fmt: skip
 
 
