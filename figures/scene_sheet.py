@@ -28,30 +28,32 @@ def draw_scene_sheet(rows: Mapping[str, Sequence[NDArray[uint8]]], theme: Theme)
     Returns
     -------
     Figure
-        As many inches high as there are rows.
+        Rows are as high as their tallest image.
 
     Raises
     ------
     ValueError
-        If there is nothing to draw.
+        If there is nothing to draw, or a row without images.
     """
-    columns = max((len(images) for images in rows.values()), default=0)
-    if not columns:
-        raise ValueError("no images to draw; give at least one row of them")
-    width, height = _NAMES + columns * _INCHES, len(rows) * _INCHES
+    if not rows or not all(rows.values()):
+        raise ValueError("no images to draw; give at least one row, and an image or more in each")
+    columns = max(len(images) for images in rows.values())
+    tall = [_INCHES * max(image.shape[0] / image.shape[1] for image in r) for r in rows.values()]
+    width, height = _NAMES + columns * _INCHES, sum(tall)
     with styled(theme):
         figure = Figure(figsize=(width, height), dpi=200)
-        for place, (name, images) in enumerate(rows.items()):
-            bottom = 1 - (place + 1) * _INCHES / height
-            figure.text(0.08 / width, bottom + 0.5 * _INCHES / height, name, va="center")
+        bottom = height
+        for (name, images), high in zip(rows.items(), tall, strict=True):
+            bottom -= high
+            figure.text(0.08 / width, (bottom + high / 2) / height, name, va="center")
             for column, image in enumerate(images):
                 left = (_NAMES + column * _INCHES) / width
-                box = (left, bottom, 0.96 * _INCHES / width, 0.96 * _INCHES / height)
+                box = (left, bottom / height, 0.96 * _INCHES / width, 0.96 * high / height)
                 axes = figure.add_axes(box)
                 axes.set_axis_off()
                 axes.imshow(image, interpolation="antialiased")
-                rows_, columns_ = image.shape[:2]
-                frame = Rectangle((-0.5, -0.5), columns_, rows_, fill=False, color=theme.faint)
+                down, across = image.shape[:2]
+                frame = Rectangle((-0.5, -0.5), across, down, fill=False, color=theme.faint)
                 frame.set_clip_on(False)
                 axes.add_patch(frame)
     return figure

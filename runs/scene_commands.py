@@ -9,7 +9,6 @@ import numpy as np
 import typer
 
 from runs.errors import InputError
-
 from runs.terminal import open_console
 
 if TYPE_CHECKING:
