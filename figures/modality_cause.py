@@ -54,7 +54,7 @@ def draw_modality_cause(
     -------
     The figure and a Dataset: `recovery` (direction, site, layer) of the last checkpoint,
     `answer_recovery` (checkpoint, direction) at the middle layer, `following` (steered_layer, strength)
-    with bounds, and `random_following` (steered_layer, control, strength).
+    with bounds, and `random_following` (control, steered_layer, strength).
 
     Raises
     ------
@@ -223,8 +223,7 @@ def _split(part: xr.Dataset) -> tuple[list[str], xr.Dataset, xr.Dataset]:
 def _table(recovery: xr.Dataset, middle: int | None, steered: xr.Dataset | None) -> xr.Dataset:
     def named(data: xr.Dataset, name: str) -> xr.Dataset:
         kept = data[["value", "lower", "upper"]]
-        kept = kept.rename(value=name, lower=f"{name}_lower", upper=f"{name}_upper")
-        return kept.map(lambda values: values.assign_attrs(units="1"))
+        return kept.rename(value=name, lower=f"{name}_lower", upper=f"{name}_upper")
 
     last = recovery.isel(checkpoint=-1).drop_vars(
         ["checkpoint", "step", "tokens", "branch"], errors="ignore"
@@ -239,7 +238,10 @@ def _table(recovery: xr.Dataset, middle: int | None, steered: xr.Dataset | None)
         _, fitted, random = _split(plain)
         parts.append(named(fitted.drop_vars("direction"), "following"))
         parts.append(named(random.rename(direction="control"), "random_following"))
-    return xr.merge(parts, join="exact", compat="identical", combine_attrs="drop")
+    table = xr.merge(parts, join="exact", compat="identical", combine_attrs="drop")
+    for name in table.data_vars:
+        table[name].attrs = {"units": "1"}
+    return table
 
 
 _STEERING_CAPTION = (
