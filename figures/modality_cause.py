@@ -20,7 +20,6 @@ from figures.select import (
     by_branch,
     checkpoint_names,
     has_numbers,
-    merge_tables,
 )
 from figures.style import WIDTH, Theme
 
