@@ -47,6 +47,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 _LLAVA_LIKE = Architecture("model.language_model.layers", "model.language_model.norm")
+_IDEFICS_LIKE = Architecture("model.text_model.layers", "model.text_model.norm")
 
 # Models that read images too: the decoder of text, not the vision tower.
 IMAGE_TEXT: dict[str, Architecture] = {

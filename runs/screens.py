@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from runs.architectures import ARCHITECTURES
+from runs.architectures import ARCHITECTURES, IMAGE_TEXT
 from runs.backends import BACKENDS
 from runs.catalogue import MEASURES, Pair
 from runs.checkpoints import Series
@@ -212,9 +212,10 @@ def show_list(what: str, console: Console) -> None:
         )
     elif what == "architectures":
         table = Table(Column("architecture", no_wrap=True), "blocks", "final norm")
-        for name, row_of in ARCHITECTURES.items():
-            table.add_row(name, row_of.blocks, row_of.final_norm)
-        table.add_section()
+        for rows in (ARCHITECTURES, IMAGE_TEXT):  # those that read images below the others
+            for name, row_of in rows.items():
+                table.add_row(name, row_of.blocks, row_of.final_norm)
+            table.add_section()
         table.add_row("any other", "by convention", "if it passes the self-check at load")
     else:
         raise InputError(

@@ -61,4 +61,6 @@ FAMILIES: dict[str, Family] = {
     "SmolVLMForConditionalGeneration": Family(
         "SmolVLMProcessor", _SMOL, "<image>", without_video="Idefics3Processor"
     ),
+    # The first SmolVLM.
+    "Idefics3ForConditionalGeneration": Family("Idefics3Processor", _SMOL, "<image>"),
 }

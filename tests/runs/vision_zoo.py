@@ -130,6 +130,16 @@ def _smolvlm(words: int, sign: Callable[[str], int]) -> Any:
     )
 
 
+def _idefics3(words: int, sign: Callable[[str], int]) -> Any:
+    return tf.Idefics3Config(
+        vision_config={"image_size": 16, "patch_size": 4, **_SIGHT},
+        text_config={"model_type": "llama", "vocab_size": words, **_TEXT},
+        image_token_id=sign("<image>"),
+        scale_factor=2,
+        pad_token_id=0,
+    )
+
+
 _CHAT = ("<|im_start|>", "<|im_end|>")
 _PADS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 _SMALL = {"shortest_edge": 16}
@@ -203,6 +213,22 @@ FAMILIES: dict[str, Made] = {
             size={"longest_edge": 32}, max_image_size={"longest_edge": 16}, do_image_splitting=True
         ),
         {"processor_class": "SmolVLMProcessor", "image_seq_len": 4},
+        {},
+    ),
+    "SmolVLM-1": Made(
+        _idefics3,
+        (
+            "<|im_start|>",
+            "<end_of_utterance>",
+            "<fake_token_around_image>",
+            "<global-img>",
+            "<image>",
+            *(f"<row_{r}_col_{c}>" for r in range(1, 5) for c in range(1, 5)),
+        ),
+        lambda: tf.Idefics3ImageProcessorPil(
+            size={"longest_edge": 32}, max_image_size={"longest_edge": 16}, do_image_splitting=True
+        ),
+        {"processor_class": "Idefics3Processor", "image_seq_len": 4},
         {},
     ),
 }
