@@ -57,9 +57,8 @@ IMAGE_TEXT: dict[str, Architecture] = {
     "Qwen2_5_VLForConditionalGeneration": _LLAVA_LIKE,
     "InternVLForConditionalGeneration": _LLAVA_LIKE,
     "TinyVlmForConditionalGeneration": Architecture("language_model.layers", "language_model.norm"),
-    "SmolVLMForConditionalGeneration": Architecture(
-        "model.text_model.layers", "model.text_model.norm"
-    ),
+    "SmolVLMForConditionalGeneration": _IDEFICS_LIKE,
+    "Idefics3ForConditionalGeneration": _IDEFICS_LIKE,  # the first SmolVLM
 }
 # Model types of our own; importing the module registers them with transformers.
 OWN_TYPES = {
