@@ -40,13 +40,13 @@ class Reading:
         The strongest candidate; −1 where the strongest word of all is none.
     entropy : float array (case,)
         Of the answer, over the whole vocabulary.
-    states : float array (case, layer, feature)
-        At the last position, of layers 1 … L.
+    states : float32 array (case, layer, feature)
+        At the last position, of the layers to steer; none where one modality is asked alone.
     """
 
     chosen: NDArray[np.int64]
     entropy: Floats
-    states: Floats
+    states: NDArray[np.float32]
 
 
 def pools(cases: Cases, fold: NDArray[np.uint8], *, pool: int, seed: int) -> tuple[Any, Any]:
@@ -98,8 +98,7 @@ def _steer(loaded: LoadedModel, spec: Spec) -> xr.Dataset:
     found["steered_group"][: len(near)] = group[near]
     found["delta"][: len(near)] = delta[near]
     layers = _layers(spec)
-    states = both.states[known][:, [layer - 1 for layer in layers]]
-    directions = difference_of_means(states, follows[known] > 0.5)
+    directions = difference_of_means(both.states[known], follows[known] > 0.5)
     if len(near) and np.isfinite(directions).all():
         for number, (layer, direction) in enumerate(zip(layers, directions, strict=True)):
             controls = random_directions(direction, table.controls, table.seed + layer)
@@ -144,8 +143,8 @@ def _read(
         chosen.append(np.where(same.any(1), same.argmax(1), -1))
         entropy.append(found["entropy"].cpu().numpy())
         if condition == "both":
-            kept.append(states[1:-1].transpose(0, 1).float().cpu().double().numpy())
-    states_of = np.concatenate(kept)[asked.row] if kept else np.empty((len(rows), 0, 0))
+            kept.append(states[_layers(spec)].transpose(0, 1).float().cpu().numpy())
+    states_of = np.concatenate(kept)[asked.row] if kept else np.empty((len(rows), 0, 0), np.float32)
     return Reading(np.concatenate(chosen)[asked.row], np.concatenate(entropy)[asked.row], states_of)
 
 
