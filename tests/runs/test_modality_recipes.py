@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from runs.scene_inputs import build_scenes
 
 from runs.jobs import execute
 from runs.models.tiny_vlm import UNKNOWN, build_tokenizer
 from runs.models.vlm_training import VlmConfig
 from runs.plan import check_recipe
 from runs.recipe import Recipe, load_recipe
+from runs.scene_inputs import build_scenes
 from runs.store import open_store
 from runs.trained import _config
 from tests.runs.conftest import sets_digest
