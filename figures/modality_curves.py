@@ -28,6 +28,8 @@ from figures.style import WIDTH, Theme
 _ACROSS = 3
 _LEFT, _RIGHT, _TOP, _FOOT = 0.55, 0.12, 0.3, 0.85  # inches
 _MAIN, _SMALL, _BETWEEN, _ROWS_APART = 2.3, 1.45, 0.85, 0.45
+_CURVE = ("value", "lower", "upper", "delta", "cases")
+_POINT = ("value", "lower", "upper", "reason", "extrapolated", "slope")
 _HALVES = {"low_entropy": "low H_t + H_v", "high_entropy": "high H_t + H_v"}
 
 
@@ -118,10 +120,8 @@ def _table(found: dict[str, xr.Dataset]) -> xr.Dataset:
         "": ("following_curve", "balance_point"),
         **{f"_{h}": (f"following_curve/{h}", f"balance_point/logistic_{h}") for h in _HALVES},
     }.items():
-        names = ("value", "lower", "upper", "delta", "cases")
-        parts[f"curve{end}"] = (found[curve], {n: f"follows_{n}{end}" for n in names})
-        names = ("value", "lower", "upper", "reason", "extrapolated", "slope")
-        parts[f"point{end}"] = (found[point], {n: f"balance_{n}{end}" for n in names})
+        parts[f"curve{end}"] = (found[curve], {n: f"follows_{n}{end}" for n in _CURVE})
+        parts[f"point{end}"] = (found[point], {n: f"balance_{n}{end}" for n in _POINT})
     return last_table(parts)
 
 

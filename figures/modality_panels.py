@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -78,7 +79,7 @@ def preference_axis(axes: Axes, theme: Theme) -> None:
     axes.axhline(0.5, color=theme.muted, lw=0.8, ls=(0, (4, 2)), zorder=1)
 
 
-def draw_points(axes: Axes, curve: xr.Dataset, colour: str, **style: object) -> None:
+def draw_points(axes: Axes, curve: xr.Dataset, colour: str, **style: Any) -> None:
     """Draw a curve in bins with its intervals; bins of few cases are left out."""
     kept = curve["cases"].values >= FEWEST
     x, y, low, high = (curve[n].values[kept] for n in ("delta", "value", "lower", "upper"))
@@ -86,7 +87,7 @@ def draw_points(axes: Axes, curve: xr.Dataset, colour: str, **style: object) -> 
     axes.vlines(x, np.clip(low, 0, 1), np.clip(high, 0, 1), color=colour, lw=0.9)
 
 
-def draw_logistic(axes: Axes, point: xr.Dataset, colour: str, ls: object = "-") -> None:
+def draw_logistic(axes: Axes, point: xr.Dataset, colour: str, ls: Any = "-") -> None:
     """Draw the logistic curve of a balance point, and the point with its interval at one half."""
     value, slope = float(point["value"]), float(point["slope"])
     if np.isnan(value):
