@@ -97,8 +97,8 @@ ROW = FigureRow(
     source="arXiv 2511.02243, figure 2",
     caption=(
         "Mean entropy of the answer over the vocabulary from the image alone (left) and the text alone"
-        " (right), by the difficulty tier of that modality, at some checkpoints. Shaded: {level}"
-        " interval, {interval}. Inputs: {inputs}."
+        " (right), by the difficulty tier of that modality, at some checkpoints. Shaded: interval"
+        " {interval}. Inputs: {inputs}."
     ),
     extra=True,
 )

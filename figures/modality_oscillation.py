@@ -100,7 +100,7 @@ ROW = FigureRow(
         " block to block (logit lens after the final norm, layers that lead with neither skipped),"
         " {steps}: within 0.5 of the balance point, further from it, and where one modality speaks of"
         " another thing. Thick lines: the same between two candidates that nothing supports. A cross:"
-        " no such case, as without a balance point. Bars: {level} interval, {interval}. Inputs:"
+        " no such case, as without a balance point. Bars: interval {interval}. Inputs:"
         " {inputs}."
     ),
     extra=True,
