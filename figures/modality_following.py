@@ -45,7 +45,7 @@ def draw_modality_following(material: Material, theme: Theme) -> tuple[Figure, x
         1, 2,
         gridspec_kw={
             "left": _LEFT / WIDTH, "right": 1 - _RIGHT / WIDTH, "top": 1 - _TOP / tall,
-            "bottom": _FOOT / tall, "wspace": 0.25, "width_ratios": (1.0, 1.1),
+            "bottom": _FOOT / tall, "wspace": 0.46, "width_ratios": (1.0, 1.1),
         },
     )  # fmt: skip
     _bars(left, last_of(rates), theme)
@@ -122,7 +122,7 @@ ROW = FigureRow(
     source="arXiv 2511.02243, figure 3",
     caption=(
         "Conflicts that each modality alone solves, {steps}. Left: text- and image-following rates, and"
-        " the share of answers that follow neither, which are left out; bars: {level} interval,"
+        " the share of answers that follow neither, which are left out; bars: interval"
         " {interval}. Right: distribution of the relative uncertainty ΔH; beyond the dotted lines"
         " (1.8) it is all but saturated. Share of cases with H_t + H_v below 0.01 nats, and with"
         " |ΔH| > 1.8: {doubtful}. Inputs: {inputs}."

@@ -55,7 +55,7 @@ def draw_modality_oscillation(material: Material, theme: Theme) -> tuple[Figure,
         axes.set_xticks(range(len(lines)), [shortened(line, inches) for line in lines])
         axes.set_title(_LEADING[leading])
         axes.grid(axis="x", visible=False)
-        axes.set_ylim(bottom=0)
+    panels[0].set_ylim(bottom=0)
     panels[0].set_ylabel("switches a case")
     handles: list[Patch | Line2D] = [
         Patch(color=theme.category(i), label=label) for i, label in enumerate(_WHERE.values())

@@ -61,7 +61,7 @@ def draw_modality_strata(material: Material, theme: Theme) -> tuple[Figure, xr.D
     grid = figure.subplots(
         len(lines), 3, squeeze=False,
         gridspec_kw={
-            "left": _LEFT / WIDTH, "right": 1 - 0.7 / WIDTH, "top": 1 - _TOP / tall,
+            "left": _LEFT / WIDTH, "right": 1 - 0.9 / WIDTH, "top": 1 - _TOP / tall,
             "bottom": _FOOT / tall, "wspace": 0.22, "hspace": _APART / _HIGH,
         },
     )  # fmt: skip
@@ -79,7 +79,7 @@ def draw_modality_strata(material: Material, theme: Theme) -> tuple[Figure, xr.D
         row[1].tick_params(labelleft=False)
         _cells(row[2], one, theme, label=bottom)
     place = grid[0, 2].get_position()
-    side = figure.add_axes((1 - 0.58 / WIDTH, place.y0, 0.11 / WIDTH, place.height), label="bar")
+    side = figure.add_axes((1 - 0.76 / WIDTH, place.y0, 0.11 / WIDTH, place.height), label="bar")
     bar = figure.colorbar(ScalarMappable(Normalize(-1, 1), diverging(theme)), cax=side)
     bar.set_label("Spearman", fontsize=7)
     bar.outline.set_visible(False)
