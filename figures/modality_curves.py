@@ -109,7 +109,7 @@ def _halves(axes: Axes, halves: dict[str, tuple[xr.Dataset, xr.Dataset]], theme:
         for half, label in _HALVES.items()
     ]
     axes.legend(
-        handles=handles, loc="lower left", handlelength=1.0, borderaxespad=0.2, fontsize=6.5,
+        handles=handles, loc="lower left", handlelength=1.0, borderaxespad=0.2, fontsize=8,
         labelspacing=0.2,
     )  # fmt: skip
 

@@ -92,11 +92,11 @@ def _bars(axes: Axes, lines: dict[str, xr.Dataset], theme: Theme) -> None:
         axes.plot([low, high], [place, place], color=theme.ink, lw=1.6)
         axes.plot([low, high], [place, place], "|", color=theme.ink, markersize=7, mew=1.4)
         axes.text(
-            1.02, place, f"{100 * float(one['other']):.0f} %", va="center", fontsize=7,
+            1.02, place, f"{100 * float(one['other']):.0f} %", va="center", fontsize=8,
             color=theme.muted, transform=axes.get_yaxis_transform(),
         )  # fmt: skip
     axes.text(
-        1.02, 1.02, "neither", fontsize=7, color=theme.muted, transform=axes.transAxes, va="bottom"
+        1.02, 1.02, "neither", fontsize=8, color=theme.muted, transform=axes.transAxes, va="bottom"
     )
     axes.set_yticks(range(len(lines)), [shortened(line, _LEFT - 0.1) for line in lines])
     axes.set_ylim(len(lines) - 0.45, -0.55)

@@ -90,6 +90,7 @@ def draw_modality_layers(material: Material, theme: Theme) -> tuple[Figure, xr.D
     bar.outline.set_visible(False)
     table = last_table({"only": (data, {"value": "logit_difference", "cases": "cases"})})
     table["logit_difference"] = table["logit_difference"].where(table["cases"] >= FEWEST)
+    table["logit_difference"].attrs = {"units": "1"}
     return figure, table.assign_attrs(steps=shown_steps(data, material.revisions))
 
 

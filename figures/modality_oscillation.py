@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from figures.axes import shortened
-from figures.modality_panels import last_of, last_rows, shown_steps
+from figures.modality_panels import last_of, last_rows, shown_steps, united
 from figures.row import FigureRow
 from figures.select import Material
 from figures.style import WIDTH, Theme
@@ -68,7 +68,7 @@ def draw_modality_oscillation(material: Material, theme: Theme) -> tuple[Figure,
         xr.DataArray(names, dims="where", name="where"), coords="minimal", compat="override",
         join="override",
     )  # fmt: skip
-    kept = table[["value", "lower", "upper", "null", "cases"]].drop_attrs(deep=False)
+    kept = united(table[["value", "lower", "upper", "null", "cases"]])
     return figure, kept.assign_attrs(steps=shown_steps(found[0], material.revisions))
 
 

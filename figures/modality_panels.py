@@ -48,7 +48,15 @@ def last_table(
     parts = []
     for data, names in measures.values():
         parts.append(data.isel(checkpoint=last_rows(data))[list(names)].rename(names))
-    return xr.merge(parts, join="outer", compat="override", combine_attrs="drop")
+    return united(xr.merge(parts, join="outer", compat="override", combine_attrs="drop"))
+
+
+def united(table: xr.Dataset, unit: str = "1") -> xr.Dataset:
+    """Return the table with this unit at every variable, and no other attributes."""
+    plain = table.drop_attrs(deep=True)
+    for name in plain.data_vars:
+        plain[name].attrs = {"units": unit}
+    return plain
 
 
 def shown_steps(data: xr.Dataset, revisions: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from figures.axes import short_number, shortened
-from figures.modality_panels import FEWEST, diverging
+from figures.modality_panels import FEWEST, diverging, united
 from figures.row import FigureRow
 from figures.select import Material, by_branch, checkpoint_names
 from figures.style import WIDTH, Theme
@@ -72,7 +72,7 @@ def draw_modality_plane(material: Material, theme: Theme) -> tuple[Figure, xr.Da
     table["balance_point"] = point["value"]
     for bound in ("lower", "upper"):
         table[f"balance_{bound}"] = point[bound]
-    return figure, table.drop_attrs(deep=True)
+    return figure, united(table)
 
 
 def _plane(

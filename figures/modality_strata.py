@@ -24,7 +24,7 @@ from figures.row import FigureRow
 from figures.select import Material
 from figures.style import WIDTH, Theme
 
-_LEFT, _TOP, _FOOT, _HIGH, _APART = 0.55, 0.4, 0.95, 1.6, 0.5  # inches
+_LEFT, _TOP, _FOOT, _HIGH, _APART = 0.55, 0.4, 1.2, 1.6, 0.5  # inches
 _FEWEST_CELL = 12  # pairs; a rank correlation of fewer says nothing
 _CURVES = {
     "text_tier": ("following_curve", "by text tier"),
@@ -81,7 +81,7 @@ def draw_modality_strata(material: Material, theme: Theme) -> tuple[Figure, xr.D
     place = grid[0, 2].get_position()
     side = figure.add_axes((1 - 0.76 / WIDTH, place.y0, 0.11 / WIDTH, place.height), label="bar")
     bar = figure.colorbar(ScalarMappable(Normalize(-1, 1), diverging(theme)), cax=side)
-    bar.set_label("Spearman", fontsize=7)
+    bar.set_label("Spearman", fontsize=8)
     bar.outline.set_visible(False)
     parts = {
         stratum: (
@@ -119,7 +119,7 @@ def _curves(
     preference_axis(axes, theme)
     if legend:
         axes.legend(
-            handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.27), ncols=4, fontsize=6.5,
+            handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.27), ncols=4, fontsize=8,
             handlelength=1.0, columnspacing=0.8, labelspacing=0.2, handletextpad=0.3,
         )  # fmt: skip
 
@@ -137,9 +137,9 @@ def _cells(axes: Axes, one: xr.Dataset, theme: Theme, *, label: bool) -> None:
     )  # fmt: skip
     axes.set_xticks(range(visual.size), [str(int(v)) for v in rho["visual_tier"].values])
     axes.set_yticks(range(text.size), [str(int(v)) for v in rho["text_tier"].values])
-    axes.tick_params(labelsize=7)
+    axes.tick_params(labelsize=8)
     axes.grid(False)
-    axes.set_title("Spearman with ΔH, text × visual tier", fontsize=7)
+    axes.set_title("text tier × visual tier", fontsize=8)
     if label:
         axes.set_xlabel("visual tier")
 

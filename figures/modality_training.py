@@ -12,6 +12,7 @@ from matplotlib.gridspec import GridSpec
 
 from figures import axes as shared
 from figures.lines import legend_rows, line_legend, line_looks
+from figures.modality_panels import united
 from figures.row import FigureRow
 from figures.select import Material, by_branch, line_names, require_series
 from figures.style import WIDTH, Theme
@@ -131,7 +132,7 @@ def _noise(
     panel.left.set_ylabel("noise\n(1 s.d.)")
     panel.log.set_ylim(bottom=0)
     panel.log.legend(
-        loc="upper left", bbox_to_anchor=(1.0, 1.05), handlelength=1.4, fontsize=7,
+        loc="upper left", bbox_to_anchor=(1.0, 1.05), handlelength=1.4, fontsize=8,
         borderaxespad=0.2, labelspacing=0.2,
     )  # fmt: skip
 
@@ -151,7 +152,7 @@ def _table(found: Mapping[str, xr.Dataset], noise: Mapping[str, xr.Dataset]) -> 
         for kind in ("training", "probe"):
             values = both[kind].rename(step="shared_step")
             table[f"{kind}_noise_{name}"] = values
-    return table.drop_attrs(deep=True)
+    return united(table)
 
 
 ROW = FigureRow(
