@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from probes.balance_curves import equal_count_bins
 from probes.rank_correlation import spearman
@@ -21,7 +22,7 @@ class Monotonicity(NamedTuple):
     spearman, standard_error, lower, upper : float
         ρ of following with Δ over cases, its error and interval by group; the law says below 0.
     p_value : float
-        One-sided, that ρ is no lower by chance: whole groups' outcomes are dealt out anew.
+        One-sided, of a ρ as low by chance: the shares of whole groups in it change sign at random.
     residual : float
         Root mean square, over equal-count bins, of what a falling curve leaves; 0 if none rises.
     decreasing : float
@@ -46,7 +47,7 @@ def monotonicity(
     groups: Any = None,
     *,
     bins: int = 10,
-    permutations: int = 499,
+    flips: int = 999,
     seed: int = 0,
     level: float = 0.95,
 ) -> Monotonicity:
@@ -62,8 +63,8 @@ def monotonicity(
         The unit of resampling; by default every case is its own.
     bins
         Equal-count bins of Δ, at most one for every 5 cases.
-    permutations, seed
-        Of the permutation test; with 0 permutations its p-value is NaN.
+    flips, seed
+        Of the sign-flip test; with 0 flips its p-value is NaN.
     level
         Of ρ's interval.
 
@@ -74,17 +75,18 @@ def monotonicity(
 
     Notes
     -----
-    ρ and its interval by group: `probes.rank_correlation.spearman`. Permutation: cases of a group stay
-    together in order; groups of one size exchange their outcomes, those whose size no other group has
-    keep theirs, so that dependence inside groups survives; p = (1 + #{ρ* ≤ ρ}) / (1 + permutations).
-    Costs `permutations` dot products of (case,).
+    ρ and its interval by group: `probes.rank_correlation.spearman`. p: the covariance of centred ranks is
+    a sum over groups; without a relation each group's share is as often above 0 as below, whatever
+    the cases of a group have in common, so their signs are drawn anew,
+    p = (1 + #{drawn ≤ seen}) / (1 + flips). Outcomes of whole groups are not exchanged: groups share a
+    design of tiers, and exchanging them would keep the relation it makes. Memory (flips, group).
     """
     x, y = np.asarray(delta, np.float64), np.asarray(follows_text, np.float64)
     own = np.arange(len(x)) if groups is None else np.asarray(groups)
     there = ~(np.isnan(x) | np.isnan(y))
     x, y, own = x[there], y[there], own[there]
     found = spearman(x, y, own, level=level)
-    p_value = _permuted(x, y, own, permutations, seed) if not np.isnan(found.value) else np.nan
+    p_value = _flipped(x, y, own, flips, seed) if not np.isnan(found.value) else np.nan
     residual, decreasing = isotonic_residual(x, y, bins=bins)
     return Monotonicity(*found[:4], p_value, residual, decreasing, len(x))
 
@@ -115,27 +117,13 @@ def isotonic_residual(delta: Any, follows_text: Any, *, bins: int = 10) -> tuple
     return float(np.sqrt(left)), float((np.diff(binned.rate) < 0).mean())
 
 
-def _permuted(x: Floats, y: Floats, groups: NDArray[Any], permutations: int, seed: int) -> float:
-    """One-sided p-value of a rank correlation when whole groups exchange their outcomes."""
-    from scipy.stats import rankdata
-
-    if permutations == 0:
+def _flipped(x: Floats, y: Floats, groups: NDArray[Any], flips: int, seed: int) -> float:
+    """One-sided p-value of a rank covariance when the share of whole groups changes its sign."""
+    if flips == 0:
         return float("nan")
-    rng = np.random.default_rng(seed)
-    _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    order = np.argsort(codes, kind="stable")
-    ranks = rankdata(x)[order]
-    ranks -= ranks.mean()
-    outcome = rankdata(y)[order]
-    seen = float(ranks @ outcome)
-    starts = np.cumsum(sizes) - sizes
-    blocks = [
-        (starts[sizes == size][:, None] + np.arange(size)) for size in np.unique(sizes).tolist()
-    ]
-    low = 0
-    for _ in range(permutations):
-        drawn = outcome.copy()
-        for block in blocks:
-            drawn[block] = outcome[block[rng.permutation(len(block))]]
-        low += float(ranks @ drawn) <= seen + 1e-9 * abs(seen)
-    return (1 + low) / (1 + permutations)
+    codes = np.unique(groups, return_inverse=True)[1]
+    ranks, outcome = (rankdata(v) - (len(v) + 1) / 2 for v in (x, y))
+    shares = np.bincount(codes, weights=ranks * outcome)
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(flips, len(shares)))
+    low = int((signs @ shares <= shares.sum() + 1e-9 * np.abs(shares).sum()).sum())
+    return (1 + low) / (1 + flips)

@@ -84,10 +84,8 @@ def _balance_by(cases: Answered, *, column: str, labels: tuple[Any, ...]) -> tup
     return each(partial(balance, cases), parts, len(_BALANCE))
 
 
-def _monotone(
-    x: Floats, cases: Answered, part: Bools, permutations: int = 299
-) -> tuple[float, ...]:
-    found = monotonicity(x[part], cases.follows[part], cases.group[part], permutations=permutations)
+def _monotone(x: Floats, cases: Answered, part: Bools, flips: int = 999) -> tuple[float, ...]:
+    found = monotonicity(x[part], cases.follows[part], cases.group[part], flips=flips)
     return tuple(map(float, found))
 
 
@@ -102,7 +100,7 @@ def _monotone_by_text(cases: Answered) -> tuple[Floats, ...]:
 
 def _monotone_by_tiers(cases: Answered) -> tuple[Floats, ...]:
     def one(part: Bools) -> tuple[float, ...]:
-        return _monotone(cases.delta, cases, part & cases.solved, permutations=0)
+        return _monotone(cases.delta, cases, part & cases.solved, flips=0)
 
     return grid(one, cases, len(_MONOTONE))
 
@@ -169,10 +167,11 @@ def _monotone_row(convention: str, function: Any, what: str, **more: Any) -> Row
         convention,
         function,
         unit="1",
-        source=f"Spearman of following the text with {what}, {_OF}; p_value: groups' outcomes dealt "
-        f"anew; residual of the isotonic fit, share of falling bins; after {_PAPER} §3.2",
+        source=f"Spearman of following the text with {what}, {_OF}; p_value: signs of groups' shares "
+        f"drawn anew; residual of the isotonic fit, share of falling bins; after {_PAPER} §3.2",
         interval="infinitesimal jackknife by group, Fisher's z, 95 %",
         outputs=_MONOTONE,
+        version=2,
         **more,
     )
 

@@ -216,6 +216,7 @@ def row(
     outputs: tuple[str, ...] = ESTIMATE,
     core: tuple[str, ...] = (),
     labels: dict[str, tuple[Any, ...]] | None = None,
+    version: int = 1,
 ) -> Row:
     """A row whose function takes the decoded cases, then the arrays of `extra`."""
     return Reduce(
@@ -229,6 +230,7 @@ def row(
         outputs=outputs,
         core=core,
         labels=labels or {},
+        version=version,
     )
 
 

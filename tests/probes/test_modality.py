@@ -185,7 +185,7 @@ def test_a_falling_curve_is_monotone_by_every_reading():
     found = monotonicity(delta, text, groups)
     assert found.spearman == pytest.approx(spearmanr(delta, text).statistic)
     assert found.upper < 0
-    assert found.p_value == pytest.approx(1 / 500)
+    assert found.p_value == pytest.approx(1 / 1000)
     assert found.residual < 0.05
     assert found.decreasing == 1
     rising = monotonicity(delta, 1 - text, groups)
@@ -206,7 +206,7 @@ def test_isotonic_residual_of_known_curves():
     assert np.isnan(isotonic_residual(np.zeros(20), np.ones(20))).all()
 
 
-def test_the_permutation_test_keeps_groups_whole():
+def test_the_sign_flip_test_keeps_groups_whole():
     """Outcomes of a group alike and Δ of a group alike: without groups it would reject too often."""
     rejected = {True: 0, False: 0}
     for seed in range(60):
@@ -215,9 +215,7 @@ def test_the_permutation_test_keeps_groups_whole():
         delta = rng.normal(size=25)[groups] + 0.1 * rng.normal(size=200)
         text = (rng.random(25) < 0.5).astype(float)[groups]
         for grouped in (True, False):
-            found = monotonicity(
-                delta, text, groups if grouped else None, permutations=99, seed=seed
-            )
+            found = monotonicity(delta, text, groups if grouped else None, flips=99, seed=seed)
             rejected[grouped] += found.p_value <= 0.05
     assert rejected[True] <= 9  # 3 are expected
     assert rejected[False] > 12
@@ -227,12 +225,22 @@ def test_the_permutation_test_keeps_groups_whole():
 @given(st.integers(0, 1000), st.floats(-3, 3))
 def test_monotonicity_is_invariant_to_a_swap_of_modalities(seed, gain):
     delta, text, groups = falling(seed, gain, groups=20)
-    one = monotonicity(delta, text, groups, permutations=19)
-    other = monotonicity(-delta, 1 - text, groups, permutations=19)
+    one = monotonicity(delta, text, groups, flips=19)
+    other = monotonicity(-delta, 1 - text, groups, flips=19)
     np.testing.assert_allclose(other.spearman, one.spearman)
     np.testing.assert_allclose([other.lower, other.upper], [one.lower, one.upper])
     assert other.decreasing == one.decreasing
     assert other.residual == pytest.approx(one.residual, abs=1e-12)
+
+
+def test_a_law_inside_groups_of_unlike_sizes_is_seen():
+    """Every group asks the same ladder of Δ, some of its cases are missing."""
+    rng = np.random.default_rng(0)
+    groups, delta = np.repeat(np.arange(30), 12), np.tile(np.linspace(-2, 2, 12), 30)
+    kept = rng.random(360) < 0.8
+    text = (rng.random(360) < 1 / (1 + np.exp(2 * delta))).astype(float)
+    assert monotonicity(delta[kept], text[kept], groups[kept]).p_value == pytest.approx(1 / 1000)
+    assert monotonicity(delta[kept], 1 - text[kept], groups[kept]).p_value > 0.99
 
 
 def test_monotonicity_without_cases_says_nothing():
