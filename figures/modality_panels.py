@@ -84,6 +84,7 @@ def delta_axis(axes: Axes, *, label: bool = True) -> None:
 def preference_axis(axes: Axes, theme: Theme) -> None:
     """Limits of a rate, and its half."""
     axes.set_ylim(-0.03, 1.03)
+    axes.yaxis.set_major_locator(FixedLocator([0, 0.5, 1]))
     axes.axhline(0.5, color=theme.muted, lw=0.8, ls=(0, (4, 2)), zorder=1)
 
 
