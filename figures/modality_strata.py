@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from figures.axes import shortened
 from figures.modality_panels import (
     FEWEST,
     PREFERENCE,
@@ -62,7 +63,7 @@ def draw_modality_strata(material: Material, theme: Theme) -> tuple[Figure, xr.D
         len(lines), 3, squeeze=False,
         gridspec_kw={
             "left": _LEFT / WIDTH, "right": 1 - 0.9 / WIDTH, "top": 1 - _TOP / tall,
-            "bottom": _FOOT / tall, "wspace": 0.22, "hspace": _APART / _HIGH,
+            "bottom": _FOOT / tall, "wspace": 0.3, "hspace": _APART / _HIGH,
         },
     )  # fmt: skip
     for number, (row, (line, one)) in enumerate(zip(grid, lines.items(), strict=True)):
@@ -71,10 +72,11 @@ def draw_modality_strata(material: Material, theme: Theme) -> tuple[Figure, xr.D
             key, title = _CURVES[stratum]
             values = _there(found[key], stratum)
             _curves(axes, last_of(found[key])[line], stratum, values, theme, legend=bottom)
-            axes.set_title(title if len(lines) == 1 else f"{line}, {title}", fontsize=8)
             delta_axis(axes, label=False)
             if bottom:
-                axes.set_xlabel("ΔH")
+                axes.set_xlabel(f"ΔH, {title}")
+        if len(lines) > 1:
+            row[0].set_title(shortened(line, WIDTH - 1.5, size=9))
         row[0].set_ylabel(PREFERENCE, fontsize=8)
         row[1].tick_params(labelleft=False)
         _cells(row[2], one, theme, label=bottom)
@@ -139,7 +141,7 @@ def _cells(axes: Axes, one: xr.Dataset, theme: Theme, *, label: bool) -> None:
     axes.set_yticks(range(text.size), [str(int(v)) for v in rho["text_tier"].values])
     axes.tick_params(labelsize=8)
     axes.grid(False)
-    axes.set_title("text tier × visual tier", fontsize=8)
+    axes.set_ylabel("text tier", labelpad=1)
     if label:
         axes.set_xlabel("visual tier")
 
