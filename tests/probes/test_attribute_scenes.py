@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -12,14 +13,15 @@ from probes.attribute_scenes import (
     CONTROL_COLOUR,
     CONTROL_SHAPES,
     AttributePlan,
-    scene,
 )
+from probes.attribute_scenes import scene as lay_out
 from probes.attribute_texts import INSTANCES, OBJECTS
 from probes.cases import Cases
 from probes.scenes import make_cases, render
 from probes.solid_layout import LARGE, OTHERS_SEEN, SMALL, TARGET_SEEN, owners, side_of
 from probes.solids import MATERIALS, PITCH, SOLIDS, cast, look, shade
 
+scene = lru_cache(lay_out)
 SUBSETS = ("shape", "material", "position")
 # solids from, to, target's size from, to
 TIERS = [(3, 4, *LARGE), (6, 8, *LARGE), (6, 8, *SMALL), (10, 12, *SMALL)]
@@ -27,7 +29,7 @@ TIERS = [(3, 4, *LARGE), (6, 8, *LARGE), (6, 8, *SMALL), (10, 12, *SMALL)]
 
 @pytest.fixture(scope="module")
 def made() -> tuple[Cases, tuple[AttributePlan, ...]]:
-    cases, plans = make_cases(groups=6, subsets=SUBSETS, seed=7)
+    cases, plans = make_cases(groups=4, subsets=SUBSETS, seed=7)
     assert all(isinstance(plan, AttributePlan) for plan in plans)
     return cases, plans  # type: ignore[return-value]
 
