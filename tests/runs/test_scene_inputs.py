@@ -110,7 +110,7 @@ def test_a_limit_keeps_whole_groups() -> None:
     assert np.unique(made.group).tolist() == list(range(8))
 
 
-def test_several_subsets_and_the_tiny_style_have_their_groups() -> None:
+def test_every_subset_has_its_own_groups() -> None:
     made = built(subset=["material", "position"], groups=8, visual_tiers=[0], text_tiers=[3])
     assert made.scenes is not None
     assert np.unique(made.group).tolist() == list(range(16))
@@ -128,7 +128,7 @@ def test_several_subsets_and_the_tiny_style_have_their_groups() -> None:
         ({"path": "x.parquet"}, "`style` does not go with `path`"),
         ({"kinds": ["conflict", "conflict"]}, "`kinds` names one twice"),
         ({"visual_tiers": [1, 1]}, "`visual_tiers` names one twice"),
-        ({"mode": "repeated"}, "`style` goes with mode"),
+        ({"mode": "document", "path": "x.txt", "length": 8}, "`style` goes with mode"),
     ],
 )
 def test_keys_that_do_not_fit_are_refused(change: dict[str, Any], message: str) -> None:
