@@ -224,18 +224,18 @@ def _table(recovery: xr.Dataset, middle: int | None, steered: xr.Dataset | None)
         kept = data[["value", "lower", "upper"]]
         return kept.rename(value=name, lower=f"{name}_lower", upper=f"{name}_upper")
 
-    last = recovery.isel(checkpoint=-1).drop_vars(
-        ["checkpoint", "step", "tokens", "branch"], errors="ignore"
-    )
-    parts = [named(last, "recovery")]
+    def bare(data: xr.Dataset) -> xr.Dataset:
+        """Without coordinates that other parts have otherwise: what one checkpoint is called, depths."""
+        return data.drop_vars([name for name in data.coords if name not in data.dims])
+
+    parts = [named(bare(recovery.isel(checkpoint=-1)), "recovery")]
     if middle is not None:
-        part = recovery.sel(site="answer", layer=middle).drop_vars(["site", "layer"])
+        part = recovery.sel(site="answer", layer=middle)
+        part = part.drop_vars(["site", "layer", "layer_name", "depth"], errors="ignore")
         parts.append(named(part, "answer_recovery"))
     if steered is not None:
-        plain = steered.drop_vars(["checkpoint", "step", "tokens", "branch"], errors="ignore")
-        plain = plain.rename(layer="steered_layer")
-        _, fitted, random = _split(plain)
-        parts.append(named(fitted.drop_vars("direction"), "following"))
+        _, fitted, random = _split(bare(steered).rename(layer="steered_layer"))
+        parts.append(named(bare(fitted), "following"))
         parts.append(named(random.rename(direction="control"), "random_following"))
     table = xr.merge(parts, join="exact", compat="identical", combine_attrs="drop")
     for name in table.data_vars:

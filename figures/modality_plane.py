@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from figures.axes import short_number, shortened
 from figures.modality_panels import FEWEST, diverging, united
 from figures.row import FigureRow
-from figures.select import Material, by_branch, checkpoint_names
+from figures.select import Material, by_branch, checkpoint_names, require_series
 from figures.style import WIDTH, Theme
 
 _ACROSS = 3
@@ -31,11 +31,17 @@ def draw_modality_plane(material: Material, theme: Theme) -> tuple[Figure, xr.Da
     The figure and a Dataset: `follows_text` (checkpoint, delta_bin), NaN in bins of fewer than 5 cases,
     and `balance_point` with its bounds.
 
+    Raises
+    ------
+    TooFewCheckpoints
+        If there is no course of training.
+
     Notes
     -----
     Ours; a column a checkpoint, equally wide. Memory: the measures.
     """
     data = material.measures["following_curve"].compute()
+    require_series(data)
     points = dict(by_branch(material.measures["balance_point"].compute()))
     lines = dict(by_branch(data))
     across = min(_ACROSS, len(lines))

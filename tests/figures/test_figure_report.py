@@ -248,7 +248,10 @@ def test_figures_over_training_are_named_but_are_no_warning(lone_page):
     shown = [a["id"] for a in lone_page.all("h3") if a.get("id", "").startswith("figure-")]
     known = ["profile", "eigenspectra", "heads", "attention_bands", "bound_diagram"]
     known += ["sinks", "massive", "context", "induction", "head_lives"]
-    known += ["word_class_maps", "word_class_curves", "word_class_confusion", "modality_cause"]
+    known += ["word_class_maps", "word_class_curves", "word_class_confusion"]
+    known += ["modality_entropy", "modality_following", "modality_curves", "modality_strata"]
+    known += ["modality_oscillation"]
+    known += ["modality_layers", "modality_cause"]
     assert [name for name in shown if name != "figure-samples"] == [f"figure-{n}" for n in known]
     told = re.search(
         r"Not drawn: (.+?)\. A figure over training needs two or more checkpoints with their tokens;"

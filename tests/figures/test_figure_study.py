@@ -16,8 +16,9 @@ from figures.save import csv_text, tidy
 from figures.style import LIGHT, THEMES
 from runs.study import assemble
 
-# Of one store: correlations are kept a store, one line is ablated at a time, stages need branches.
-ALONE = ("correlations", "eigen_ablation", "post_training")
+# Of one store: correlations are kept a store, one line is ablated or patched at a time, stages need
+# branches.
+ALONE = ("correlations", "eigen_ablation", "modality_cause", "post_training")
 SERIES = [
     n for n, row in FIGURES.items() if row.kind == "series" and not row.command and n not in ALONE
 ]
