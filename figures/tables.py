@@ -133,11 +133,25 @@ def definitions_of(tree: xr.DataTree) -> list[dict[str, Any]]:
                 "source": str(data.attrs.get("source", "")),
                 "interval": str(data.attrs.get("interval", "")) or "none",
                 "inputs": str(data.attrs.get("inputs", "")),
-                "nan": int(np.asarray(value.isnull().sum().values)),
+                "nan": int(np.asarray(_failed(data, value).sum().values)),
                 "size": value.size,
             }
         )
     return rows
+
+
+_LABELLED = ("tier", "text_tier", "visual_tier", "subset", "modality", "word_class")
+
+
+def _failed(data: xr.Dataset, value: xr.DataArray) -> xr.DataArray:
+    """Where a number failed: not where too few cases are counted, nor where a set has no such label."""
+    failed = value.isnull()
+    if "cases" in data:
+        failed = failed & data["cases"].isnull()
+    if any(dim in value.dims for dim in _LABELLED):
+        others = [dim for dim in value.dims if dim not in _LABELLED]
+        failed = failed & ~value.isnull().all(others)  # broadcasts over them
+    return failed
 
 
 def merged_definitions(models: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
