@@ -124,7 +124,10 @@ def test_an_untagged_file_and_an_empty_folder_are_named(tmp_path: Path) -> None:
 def test_the_real_corpus_has_the_published_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shares of the coarse classes and numbers of windows, counted independently of this code."""
     monkeypatch.delenv("PHASESCOPE_CACHE")
-    sentences = read_brown()
+    try:
+        sentences = read_brown()
+    except InputError as missing:  # no test needs a network
+        pytest.skip(str(missing))
     assert len(sentences) == 57_340
     words = Counter(name for s in sentences for name in s.classes)
     assert words.total() == 1_013_627
