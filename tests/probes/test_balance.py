@@ -48,6 +48,7 @@ def covered(method: str, spread: float, grouped: bool) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.0, 1.5])
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.timeout(900)
 def test_intervals_hold_the_truth(method, spread, capsys):
     hits = covered(method, spread, True)
     with capsys.disabled():
@@ -56,6 +57,7 @@ def test_intervals_hold_the_truth(method, spread, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_intervals_without_groups_are_too_short_where_groups_lean(capsys):
     alone, grouped = covered("logistic", 1.5, False), covered("logistic", 1.5, True)
     with capsys.disabled():

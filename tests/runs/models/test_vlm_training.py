@@ -235,6 +235,7 @@ def test_wrong_settings_are_told(change: dict[str, float], line: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_twelve_hundred_steps_teach_seeing_and_reading(tmp_path: Path) -> None:
     """The claim the recipe rests on, at its own settings: minutes of one core."""
     run = VlmRun(VlmConfig())
