@@ -11,8 +11,9 @@ from geometry.jackknife import Estimate, interval_from_influence
 from geometry.separation import (
     Index,
     blocks,
+    check_metric,
     distances,
-    half_z_scores,
+    in_metric,
     labelled,
     one_hot,
     usable,
@@ -20,7 +21,6 @@ from geometry.separation import (
 from geometry.similarity import linear_cka
 from geometry.spectrum import FloatArray
 
-RSA_METRICS = ("cosine", "euclidean")
 _DIGITS = 10  # to which dissimilarities, relative to the largest, are told apart
 _NOTHING: Estimate[float] = Estimate(*(float("nan"),) * 4)
 
@@ -92,18 +92,13 @@ def class_rsa_interval(
     all pairs it is in (DeLong et al. 1988), each pair being one value. The features' means and
     deviations are taken as they are.
     """
-    if metric not in RSA_METRICS:
-        raise ValueError(f"metric is {metric!r}; give one of {', '.join(RSA_METRICS)}")
+    check_metric(metric)
     points, codes = labelled(x, labels)
     if not usable(points, np.bincount(codes)):
         return _NOTHING
-    z = half_z_scores(points)
-    if metric == "cosine":
-        z = points - points.mean(axis=0)
-        norms = np.linalg.norm(z, axis=1, keepdims=True)
-        if not norms.all():
-            return _NOTHING
-        z = z / norms
+    z = in_metric(points, metric)
+    if z is None:
+        return _NOTHING
     n = len(z)
     first, second = np.triu_indices(n, 1)
     apart = np.concatenate([distances(z, rows) for rows in blocks(n)])[first, second]

@@ -12,6 +12,8 @@ from geometry.jackknife import Estimate, interval_from_influence
 from geometry.spectrum import FloatArray
 
 Index = NDArray[np.intp]
+METRICS = ("cosine", "euclidean")
+
 _BLOCK = 256
 _ROUNDING = 64.0 * float(np.finfo(np.float64).eps)  # of a squared distance, relative to the norms
 _CONSTANT = 1e-12  # a feature that varies less than this, relative to its size, is constant
@@ -162,6 +164,24 @@ def half_z_scores(points: FloatArray) -> FloatArray:
     varying = spread > _CONSTANT * np.abs(points).max(axis=0, initial=0.0)
     out: FloatArray = np.where(varying, centred / (2.0 * np.where(varying, spread, 1.0)), 0.0)
     return out
+
+
+def in_metric(points: FloatArray, metric: str) -> FloatArray | None:
+    """Points whose Euclidean distances are those of a metric of `METRICS`, up to a monotone map.
+
+    `euclidean`: half z-scores; `cosine`: unit vectors around the mean, None if a point lies at it.
+    """
+    if metric == "euclidean":
+        return half_z_scores(points)
+    centred = points - points.mean(axis=0)
+    norms = np.linalg.norm(centred, axis=1, keepdims=True)
+    return centred / norms if norms.all() else None
+
+
+def check_metric(metric: str) -> None:
+    """Raise ValueError for a metric that is not of `METRICS`."""
+    if metric not in METRICS:
+        raise ValueError(f"metric is {metric!r}; give one of {', '.join(METRICS)}")
 
 
 def blocks(n: int) -> Iterator[slice]:

@@ -9,15 +9,14 @@ from geometry.jackknife import Estimate, interval_from_influence
 from geometry.separation import (
     Index,
     blocks,
+    check_metric,
     distances,
-    half_z_scores,
+    in_metric,
     labelled,
     one_hot,
     usable,
 )
 from geometry.spectrum import FloatArray
-
-SILHOUETTE_METRICS = ("cosine", "euclidean")
 
 
 def silhouette(x: ArrayLike, labels: ArrayLike, *, metric: str = "cosine") -> float:
@@ -83,19 +82,13 @@ def silhouette_interval(
     A sample moves the mean by its own silhouette and by what it adds to the mean distances a and b of all
     others. Mean and standard deviations of features, and which class is the next, are taken as they are.
     """
-    if metric not in SILHOUETTE_METRICS:
-        raise ValueError(f"metric is {metric!r}; give one of {', '.join(SILHOUETTE_METRICS)}")
+    check_metric(metric)
     points, codes = labelled(x, labels)
     if not usable(points, np.bincount(codes)):
         return Estimate(*(float("nan"),) * 4)
-    if metric == "cosine":
-        points = points - points.mean(axis=0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            z = points / np.linalg.norm(points, axis=1, keepdims=True)
-        if np.isnan(z).any():
-            return Estimate(*(float("nan"),) * 4)
-    else:
-        z = half_z_scores(points)
+    z = in_metric(points, metric)
+    if z is None:
+        return Estimate(*(float("nan"),) * 4)
     value, influence = _influence(z, codes, squared=metric == "cosine")
     return interval_from_influence(value, influence, groups=groups, level=level)
 

@@ -195,7 +195,7 @@ ROWS: list[Row] = [
         _row("word_class_silhouette", metric, partial(_silhouette, metric=metric), "1",
              "Rousseeuw 1987, " + ("1 − cos of centred states" if metric == "cosine"
                                    else "distances of half z-scores"))
-        for metric in silhouette.SILHOUETTE_METRICS
+        for metric in separation.METRICS
     ),
     *(
         _row("word_class_probe", probe, partial(_probe, probe=probe), "balanced accuracy",
