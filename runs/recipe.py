@@ -23,6 +23,7 @@ from runs.tables import (
     Seed,
     Table,
     Whole,
+    in_mode,
 )
 from runs.word_table import WordKeys
 
@@ -134,13 +135,8 @@ class InputTable(WordKeys, SceneKeys):
     @classmethod
     def _without_text(cls, table: Any) -> Any:
         """Refuse keys of text in mode `repeated`, and fill in those that follow from the others."""
-        if not isinstance(table, Mapping) or table.get("mode") != "repeated":
+        if not in_mode(table, "repeated", own=_REPEATED_KEYS, foreign=_TEXT_KEYS):
             return table
-        foreign = sorted(set(_TEXT_KEYS) & set(table))
-        if foreign:
-            raise ValueError(
-                f'`{foreign[0]}` does not go with mode = "repeated", which has no text'
-            )
         for key in ("period", "repeats", "limit", "shuffle_seed"):
             if table.get(key) is None:
                 raise ValueError(f'`{key}` is required with mode = "repeated"')
@@ -152,9 +148,6 @@ class InputTable(WordKeys, SceneKeys):
 
     @model_validator(mode="after")
     def _consistent(self) -> InputTable:
-        given = [key for key in _REPEATED_KEYS if getattr(self, key) is not None]
-        if self.mode != "repeated" and given:
-            raise ValueError(f'`{given[0]}` goes with mode = "repeated" only')
         if self.id_range is not None and self.id_range[0] >= self.id_range[1]:
             raise ValueError(
                 f"id_range {list(self.id_range)}: give the first id, then one beyond it"

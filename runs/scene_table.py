@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from runs.tables import Seed, Table, Whole
+from runs.tables import Seed, Table, Whole, in_mode
 
 Subset = Literal["colour", "shape", "material", "position"]
 Kind = Literal["conflict", "agreement", "irrelevant_text", "irrelevant_image"]
@@ -15,7 +14,6 @@ Kind = Literal["conflict", "agreement", "irrelevant_text", "irrelevant_image"]
 _SCENE_KEYS = ("style", "subset", "groups", "visual_tiers", "text_tiers", "kinds")
 _MADE_HERE = ("style", "groups", "shuffle_seed")
 _OF_TEXT = ("length", "text", "answer", "min_length", "add_bos", "labels", "group")
-_OF_REPEATED = ("period", "repeats", "id_range")
 _LONGEST = 256
 
 
@@ -42,16 +40,8 @@ class SceneKeys(Table):
     @classmethod
     def _of_scenes(cls, table: Any) -> Any:
         """Refuse keys of other modes in mode `scenes` and its own in others; fill in what follows."""
-        if not isinstance(table, Mapping):
+        if not in_mode(table, "scenes", own=_SCENE_KEYS, foreign=_OF_TEXT):
             return table
-        if table.get("mode") != "scenes":
-            own = [key for key in _SCENE_KEYS if key in table]
-            if own:
-                raise ValueError(f'`{own[0]}` goes with mode = "scenes" only')
-            return table
-        foreign = [key for key in (*_OF_TEXT, *_OF_REPEATED) if key in table]
-        if foreign:
-            raise ValueError(f'`{foreign[0]}` does not go with mode = "scenes"')
         filled = {**table, "length": _LONGEST}
         if isinstance(table.get("subset"), str):
             filled["subset"] = (table["subset"],)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -24,6 +25,36 @@ class Table(BaseModel):
     """A table that knows all of its keys and is not changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def in_mode(table: Any, mode: str, *, own: Sequence[str], foreign: Sequence[str]) -> bool:
+    """Whether a table of inputs, not yet validated, is of a mode.
+
+    Parameters
+    ----------
+    table
+        As the recipe has it; what is no table is of no mode.
+    mode
+        Value of `mode`.
+    own, foreign
+        Keys that go with this mode only, and keys that do not go with it.
+
+    Raises
+    ------
+    ValueError
+        If it is of the mode and has a foreign key, or of another one and has one of its own.
+    """
+    if not isinstance(table, Mapping):
+        return False
+    if table.get("mode") != mode:
+        given = [key for key in own if key in table]
+        if given:
+            raise ValueError(f'`{given[0]}` goes with mode = "{mode}" only')
+        return False
+    given = [key for key in foreign if key in table]
+    if given:
+        raise ValueError(f'`{given[0]}` does not go with mode = "{mode}"')
+    return True
 
 
 class HiddenTable(Table):

@@ -9,12 +9,12 @@ from pydantic import Field, model_validator
 
 from probes.brown_tags import COMMON_CLASSES
 from runs.brown import cached_brown
-from runs.tables import Table, Whole
+from runs.tables import Table, Whole, in_mode
 
 ClassName = Literal["NOUN", "VERB", "DET", "ADP", "ADJ", "PRON", "CONJ", "ADV", "PRT", "NUM", "X"]
 
 _WORD_KEYS = ("source", "tagger", "context", "classes", "per_class")
-_ELSEWHERE = ("answer", "min_length", "labels", "limit", "period", "repeats", "id_range")
+_ELSEWHERE = ("answer", "min_length", "labels", "limit")
 _OF_TEXT = ("text", "group", "tagger")
 _LONGEST = 64
 
@@ -38,16 +38,8 @@ class WordKeys(Table):
     @classmethod
     def _of_words(cls, table: Any) -> Any:
         """Refuse keys of other modes in mode `words` and its own in others; fill in what follows."""
-        if not isinstance(table, Mapping):
+        if not in_mode(table, "words", own=_WORD_KEYS, foreign=_ELSEWHERE):
             return table
-        if table.get("mode") != "words":
-            own = [key for key in _WORD_KEYS if key in table]
-            if own:
-                raise ValueError(f'`{own[0]}` goes with mode = "words" only')
-            return table
-        foreign = [key for key in _ELSEWHERE if key in table]
-        if foreign:
-            raise ValueError(f'`{foreign[0]}` does not go with mode = "words"')
         for key in ("per_class", "shuffle_seed"):
             if table.get(key) is None:
                 raise ValueError(f'`{key}` is required with mode = "words"')

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoTokenizer, GPTNeoXForCausalLM
+from transformers import GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
-from runs.models.corpus import load_speeches
-from runs.models.neox import (
-    TrainConfig,
-    batch_rows,
-    build_model,
-    build_optimizer,
-    learning_rate,
-    pack,
-    update,
-)
-from runs.models.tokenizer import has_tokenizer, save_tokenizer, train_tokenizer
+from runs.models.neox import TrainConfig, build_model, learning_rate, pack, update
+from runs.models.text_run import TextRun
+from runs.models.tokenizer import train_tokenizer
 from runs.models.training_run import Progress, Trainer, train_run
 
 _DEFAULT = TrainConfig()
@@ -66,7 +56,7 @@ def train(
     return train_run(Path(folder), NeoxRun(config, texts), progress=progress)
 
 
-class NeoxRun:
+class NeoxRun(TextRun[TrainConfig]):
     """A GPT-NeoX on packed windows of text.
 
     Parameters
@@ -78,58 +68,29 @@ class NeoxRun:
     """
 
     def __init__(self, config: TrainConfig, texts: Sequence[str] | None = None) -> None:
-        if texts is None:
-            texts = [speech.text for speech in load_speeches("train")]
-        self.config = config
+        super().__init__(config, texts)
         self.name = f"neox-{config.layers}x{config.width}"
-        self._texts = texts
-        self._windows: NDArray[Any]
 
-    def settings(self) -> dict[str, Any]:
-        """Hyper-parameters, and the digest of the text."""
-        return {
-            **asdict(self.config),
-            "betas": list(self.config.betas),
-            "text_sha256": text_digest(self._texts),
-        }
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Of bytes and their merges."""
+        return train_tokenizer(self._texts, vocabulary=self.config.vocabulary)
 
-    def prepare(self, root: Path) -> None:
-        """Train the tokenizer unless it is there, and cut the text into windows."""
-        if not self.prepared(root):
-            save_tokenizer(train_tokenizer(self._texts, vocabulary=self.config.vocabulary), root)
-        tokenizer = AutoTokenizer.from_pretrained(root, local_files_only=True)
-        documents = tokenizer(list(self._texts), add_special_tokens=False)["input_ids"]
-        self._windows = pack(documents, length=self.config.length, end=tokenizer.eos_token_id)
-
-    def prepared(self, root: Path) -> bool:
-        """Whether the tokenizer is there."""
-        return has_tokenizer(root)
+    def windows(self, documents: Sequence[Sequence[int]], end: int) -> NDArray[np.int64]:
+        """Windows that overlap in one token."""
+        return pack(documents, length=self.config.length, end=end)
 
     def build(self) -> GPTNeoXForCausalLM:
         """The model with its initial weights."""
         return build_model(self.config)
-
-    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """AdamW that decays matrices."""
-        return build_optimizer(model, self.config)
 
     def update(
         self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int
     ) -> tuple[float, float, float]:
         """One batch of windows."""
         config = self.config
-        rows = batch_rows(step, batch=config.batch, count=len(self._windows), seed=config.seed)
         lr = learning_rate(step, config)
-        loss, norm = update(model, optimizer, self._windows[rows], lr=lr, clip=config.clip)
+        loss, norm = update(model, optimizer, self.batch(step), lr=lr, clip=config.clip)
         return loss, lr, norm
 
 
 TRAINER = Trainer(TrainConfig, NeoxRun, "a GPT-NeoX on two centuries of speeches")
-
-
-def text_digest(texts: Sequence[str]) -> str:
-    """SHA-256 over documents, one by one."""
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(hashlib.sha256(text.encode()).digest())
-    return digest.hexdigest()

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from runs.models.corpus import load_speeches
-from runs.models.neox import batch_rows, build_optimizer, learning_rate
-from runs.models.pretrain import text_digest
-from runs.models.tokenizer import has_tokenizer, save_tokenizer
+from runs.models.neox import learning_rate
+from runs.models.text_run import TextRun
 from runs.models.word_tokenizer import train_word_tokenizer
 
 
@@ -96,7 +93,7 @@ class WordTrainConfig(ABC):
         """The model, with weights as torch's generator stands."""
 
 
-class WordRun:
+class WordRun(TextRun[WordTrainConfig]):
     """A predictor of words on windows of consecutive words, punctuation left out.
 
     Parameters
@@ -108,37 +105,18 @@ class WordRun:
     """
 
     def __init__(self, config: WordTrainConfig, texts: Sequence[str] | None = None) -> None:
-        if texts is None:
-            texts = [speech.text for speech in load_speeches("train")]
-        self.config = config
+        super().__init__(config, texts)
         kind = type(config).__name__.removesuffix("TrainConfig").lower()
         self.name = f"{kind}-{config.layers}x{config.width}"
-        self._texts = texts
-        self._windows: NDArray[np.int64]
 
-    def settings(self) -> dict[str, Any]:
-        """Hyper-parameters, and the digest of the text."""
-        return {
-            **asdict(self.config),
-            "betas": list(self.config.betas),
-            "text_sha256": text_digest(self._texts),
-        }
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Of the commonest words."""
+        return train_word_tokenizer(self._texts, vocabulary=self.config.vocabulary)
 
-    def prepare(self, root: Path) -> None:
-        """Make the tokenizer unless it is there, and cut the text into windows."""
-        if not self.prepared(root):
-            made = train_word_tokenizer(self._texts, vocabulary=self.config.vocabulary)
-            save_tokenizer(made, root)
-        tokenizer = AutoTokenizer.from_pretrained(root, local_files_only=True)
-        documents = tokenizer(list(self._texts), add_special_tokens=False)["input_ids"]
-        ahead = len(self.config.weights)
-        self._windows = word_windows(
-            documents, length=self.config.length, ahead=ahead, end=tokenizer.eos_token_id
-        )
-
-    def prepared(self, root: Path) -> bool:
-        """Whether the tokenizer is there."""
-        return has_tokenizer(root)
+    def windows(self, documents: Sequence[Sequence[int]], end: int) -> NDArray[np.int64]:
+        """Windows side by side, each with the words that follow it."""
+        config = self.config
+        return word_windows(documents, length=config.length, ahead=len(config.weights), end=end)
 
     def build(self) -> PreTrainedModel:
         """The model with its initial weights, a pure function of the seed."""
@@ -146,17 +124,12 @@ class WordRun:
             torch.manual_seed(self.config.seed)
             return self.config.build()
 
-    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """AdamW that decays matrices."""
-        return build_optimizer(model, self.config)
-
     def update(
         self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int
     ) -> tuple[float, float, float]:
         """One batch of windows."""
         config = self.config
-        rows = batch_rows(step, batch=config.batch, count=len(self._windows), seed=config.seed)
-        words = torch.from_numpy(self._windows[rows])
+        words = torch.from_numpy(self.batch(step))
         lr = learning_rate(step, config)
         for group in optimizer.param_groups:
             group["lr"] = lr

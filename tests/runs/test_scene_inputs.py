@@ -123,7 +123,7 @@ def test_every_subset_has_its_own_groups() -> None:
         ({"groups": None}, "`groups` (or `path`) is required"),
         ({"shuffle_seed": None}, "`shuffle_seed` (or `path`) is required"),
         ({"length": 12}, "`length` does not go with mode"),
-        ({"period": 4}, "`period` does not go with mode"),
+        ({"period": 4}, "`period` goes with mode"),
         ({"labels": ["kind"]}, "`labels` does not go with mode"),
         ({"path": "x.parquet"}, "`style` does not go with `path`"),
         ({"kinds": ["conflict", "conflict"]}, "`kinds` names one twice"),

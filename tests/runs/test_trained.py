@@ -11,7 +11,7 @@ from rich.console import Console
 
 from runs.errors import InputError
 from runs.jobs import execute
-from runs.models import pretrain
+from runs.models import text_run
 from runs.models.corpus import Speech
 from runs.models.neox import checkpoint_steps
 from runs.plan import make_series
@@ -31,7 +31,7 @@ SETTINGS = (
 @pytest.fixture(autouse=True)
 def _few_speeches(monkeypatch: pytest.MonkeyPatch) -> None:
     speeches = [Speech(f"s{i}", 1900, "1900-01-01", "nobody", text) for i, text in enumerate(WORDS)]
-    monkeypatch.setattr(pretrain, "load_speeches", lambda part: speeches)
+    monkeypatch.setattr(text_run, "load_speeches", lambda part: speeches)
     _run.cache_clear()
 
 

@@ -277,7 +277,7 @@ def test_windows_of_too_many_tokens_are_not_drawn(folder: Path) -> None:
         ({"shuffle_seed": None}, "`shuffle_seed` is required"),
         ({"limit": 20}, "`limit` does not go with"),
         ({"labels": ["a"]}, "`labels` does not go with"),
-        ({"period": 5}, "`period` does not go with"),
+        ({"period": 5}, "`period` goes with mode"),
         ({"tagger": "denckring"}, '`tagger` goes with source = "text"'),
         ({"group": "g"}, '`group` goes with source = "text"'),
         ({"classes": ["NOUN", "NOUN"]}, "`classes` names a class twice"),

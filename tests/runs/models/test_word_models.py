@@ -22,7 +22,7 @@ from runs.backends.torch_hooks import TorchHooks
 from runs.errors import InputError
 from runs.jobs import execute
 from runs.loaded import LoadedModel, wrap
-from runs.models import training_run, word_run
+from runs.models import text_run, training_run
 from runs.models.corpus import Speech
 from runs.models.feedforward import FeedForwardTrainConfig
 from runs.models.recurrent import LstmTrainConfig
@@ -283,7 +283,7 @@ def test_values_that_make_no_run_are_refused(changes: dict[str, Any], line: str)
 @pytest.fixture
 def _few_speeches(monkeypatch: pytest.MonkeyPatch) -> None:
     speeches = [Speech(f"s{i}", 1900, "1900-01-01", "nobody", text) for i, text in enumerate(TEXTS)]
-    monkeypatch.setattr(word_run, "load_speeches", lambda part: speeches)
+    monkeypatch.setattr(text_run, "load_speeches", lambda part: speeches)
     _run.cache_clear()
 
 
