@@ -19,7 +19,9 @@ _ON_SHEET = 6
 
 def scenes(
     out: Annotated[Path, typer.Argument(help="The Parquet file to write.")],
-    groups: Annotated[int, typer.Option(min=1, help="Groups of cases of each subset.")] = 24,
+    groups: Annotated[
+        int, typer.Option(min=1, max=20_000, help="Groups of cases of each subset.")
+    ] = 24,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
     subset: Annotated[
         str,

@@ -27,7 +27,7 @@ class SceneKeys(Table):
 
     style: Literal["paper", "tiny"] | None = None
     subset: Annotated[tuple[Subset, ...], Field(min_length=1)] | None = None
-    groups: Annotated[Whole, Field(ge=8)] | None = None
+    groups: Annotated[Whole, Field(ge=8, le=20_000)] | None = None
     visual_tiers: Annotated[tuple[Seed, ...], Field(min_length=1)] | None = None
     text_tiers: Annotated[tuple[Seed, ...], Field(min_length=1)] | None = None
     kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = (

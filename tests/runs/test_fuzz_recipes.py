@@ -112,7 +112,18 @@ KEYS = {
         "group": ["'speaker'", "'party'", "'none'", "''"],
         "text": ["'text'", "'party'", "'speaker'", "''", "'none'"],
         "add_bos": ["true", "'yes'", "1"],
-        "mode": ["'repeated'", "'packed'"],
+        "mode": ["'repeated'", "'packed'", "'words'", "'scenes'"],
+        "source": ["'text'", "'brown'", "'none'"],
+        "tagger": ["'denckring'", "'spacy'", "'none'"],
+        "context": ["2", "9", "1", "64", "9223372036854775807"],
+        "classes": ["['NOUN', 'VERB']", "['NOUN']", "['none', 'VERB']", "[]", "'NOUN'"],
+        "per_class": ["2", "1", "1000000000", "9223372036854775807", "true"],
+        "style": ["'tiny'", "'paper'", "'none'"],
+        "subset": ["'colour'", "['shape', 'position']", "['shape', 'shape']", "[]"],
+        "groups": ["8", "7", "1000000000", "9223372036854775807", "'8'"],
+        "visual_tiers": ["[0, 5]", "[99]", "[]", "[0, 0]", "[9223372036854775807]"],
+        "text_tiers": ["[0]", "[10, 16]", "[99]", "[-1]"],
+        "kinds": ["['conflict']", "['none']", "[]", "['agreement', 'agreement']"],
         "period": ["8", "2", "9223372036854775807", "true"],
         "repeats": ["2", "1", "9223372036854775807"],
         "id_range": ["[3, 90]", "[90, 3]", "[0, 9223372036854775807]", "[0]"],
@@ -127,6 +138,8 @@ KEYS = {
             "['repeated_heads']",
             "['induction_ablation']",
             "['head_ablation']",
+            "['answers']",
+            "['modality_patching', 'modality_steering']",
             "['none']",
             "['']",
             "['a/b']",
@@ -143,6 +156,15 @@ KEYS = {
         "head_ablation": ["{samples = 0}", "{samples = 9223372036854775807}"],
         "head_importance": ["{samples = 1}", "{samples = 9223372036854775807}"],
         "induction_ablation": ["{heads = 1000}", "{draws = 0}", "{seed = -1}"],
+        "answers": ["{command = ''}", "{capitalised = 1}", "{command = 1}"],
+        "modality_patching": ["{pairs = 1}", "{pairs = 9223372036854775807}", "{seed = -1}"],
+        "modality_steering": [
+            "{strengths = [1.0]}",
+            "{strengths = [0.0, nan]}",
+            "{layers = [9223372036854775807]}",
+            "{layers = []}",
+            "{pool = 1}",
+        ],
         "lm_eval": ["{tasks = ['x'], include_path = 'hub'}", "{metrics = []}", "{limit = 0}"],
         "eigen_ablation": [
             "{directions = [9223372036854775807]}",
@@ -157,12 +179,23 @@ LIVE = [
     for key, values in keys.items()
     for value in values
 ]
+_WORDS = "[inputs.words]\nmode = 'words'\nshuffle_seed = 0\nsource = 'text'\n"
+_SCENES = "[inputs.scenes]\nmode = 'scenes'\nshuffle_seed = 0\n"
 _REPEATED = "[inputs.again]\nmode = 'repeated'\nshuffle_seed = 0\nrepeats = 2\n"
 LINES = [
     _REPEATED + "limit = 8\nperiod = 4\nvisits = ['repeated_heads', 'induction_ablation']",
     _REPEATED + "limit = 8\nperiod = 100000000000",
     _REPEATED + "limit = 9223372036854775807\nperiod = 4",
     _REPEATED + "period = 4",
+    _WORDS + "path = 'speeches.jsonl'\nper_class = 4",
+    _WORDS + "path = 'speeches.jsonl'\nper_class = 4\ntagger = 'spacy'",
+    _WORDS + "path = 'tiny.txt'\nper_class = 1000000000",
+    _WORDS + "per_class = 4",
+    "[inputs.words]\nmode = 'words'\nshuffle_seed = 0\nper_class = 4\npath = 'none'",
+    _SCENES + "style = 'tiny'\ngroups = 8",
+    _SCENES + "groups = 9223372036854775807",
+    _SCENES + "groups = 8\nsubset = ['shape']\nvisual_tiers = [99]",
+    "[inputs.scenes]\nmode = 'scenes'\npath = 'broken.parquet'",
     *("[nonsense]", "[[series]]", "[series.path]", "[inputs.x]", "[[inputs.speeches]]", "[inputs]"),
     *(
         "[inputs.speeches.labels]",
