@@ -55,7 +55,7 @@ def _accuracy(cases: Answered, *, modality: int, tiers: bool) -> tuple[Any, ...]
     column, labels = (
         (cases.visual_tier, VISUAL_TIERS) if modality == IMAGE else (cases.text_tier, TEXT_TIERS)
     )
-    return each(mean, [asked & part for part in strata(column, labels)], len(ESTIMATE))
+    return each(mean, [asked & part for part in strata(column, labels)], ESTIMATE)
 
 
 def _agreement(cases: Answered) -> tuple[Any, ...]:
@@ -71,7 +71,7 @@ def _entropies(cases: Answered, by_modality: Floats) -> tuple[Floats, ...]:
         mean = partial(_mean, by_modality[modality], cases.group)
         asked = _asked(cases, modality)
         parts = [asked & part for part in strata(tier, TEXT_TIERS)]
-        columns.append(each(mean, parts, len(ESTIMATE)))
+        columns.append(each(mean, parts, ESTIMATE))
     return tuple(np.stack(pair) for pair in zip(*columns, strict=True))
 
 
@@ -90,14 +90,14 @@ def _relative(cases: Answered) -> tuple[float, ...]:
     return (*_mean(cases.delta, cases.group, part), near, beyond, float(part.sum()))
 
 
-def _histogram(cases: Answered) -> Floats:
-    """Share of solved conflicts by ΔH."""
+def _histogram(cases: Answered) -> tuple[Floats, Floats]:
+    """Share of solved conflicts by ΔH, and how many there are in each bin."""
     values = cases.delta[cases.solved]
     values = values[~np.isnan(values)]
     edges = np.linspace(-2, 2, len(DELTA_BINS) + 1)
     counts = np.histogram(values, edges)[0].astype(np.float64)
-    found: Floats = counts / counts.sum() if counts.sum() else np.full_like(counts, np.nan)
-    return found
+    shares = counts / counts.sum() if counts.sum() else np.full_like(counts, np.nan)
+    return shares, counts
 
 
 def _following(cases: Answered, part: Bools) -> tuple[float, ...]:
@@ -114,12 +114,12 @@ def _pooled(cases: Answered, *, which: str) -> tuple[float, ...]:
 
 
 def _by_tiers(cases: Answered) -> tuple[Floats, ...]:
-    return grid(lambda part: _following(cases, part & cases.solved), cases, len(_RATE))
+    return grid(lambda part: _following(cases, part & cases.solved), cases, _RATE)
 
 
 def _by_subset(cases: Answered) -> tuple[Floats, ...]:
     parts = [cases.solved & part for part in strata(cases.subset, SUBSETS)]
-    return each(partial(_following, cases), parts, len(_RATE))
+    return each(partial(_following, cases), parts, _RATE)
 
 
 _ACCURACY = [
@@ -187,7 +187,7 @@ ROWS: list[Row] = [
         unit="1",
         source=f"share of {_SOLVED} in bins of ΔH {WIDTH:g} wide; {_PAPER} Fig. 3b",
         interval="",
-        outputs=("value",),
+        outputs=("value", "cases"),
         core=("delta_bin",),
         labels={"delta_bin": DELTA_BINS},
     ),

@@ -81,7 +81,7 @@ def _balance(cases: Answered, *, part: str, method: str) -> tuple[float, ...]:
 
 def _balance_by(cases: Answered, *, column: str, labels: tuple[Any, ...]) -> tuple[Floats, ...]:
     parts = [cases.solved & part for part in strata(getattr(cases, column), labels)]
-    return each(partial(balance, cases), parts, len(_BALANCE))
+    return each(partial(balance, cases), parts, _BALANCE)
 
 
 def _monotone(x: Floats, cases: Answered, part: Bools, flips: int = 999) -> tuple[float, ...]:
@@ -95,14 +95,14 @@ def _monotone_of(cases: Answered, *, part: str) -> tuple[float, ...]:
 
 def _monotone_by_text(cases: Answered) -> tuple[Floats, ...]:
     parts = [cases.solved & part for part in strata(cases.text_tier, TEXT_TIERS)]
-    return each(lambda part: _monotone(cases.delta, cases, part), parts, len(_MONOTONE))
+    return each(lambda part: _monotone(cases.delta, cases, part), parts, _MONOTONE)
 
 
 def _monotone_by_tiers(cases: Answered) -> tuple[Floats, ...]:
     def one(part: Bools) -> tuple[float, ...]:
         return _monotone(cases.delta, cases, part & cases.solved, flips=0)
 
-    return grid(one, cases, len(_MONOTONE))
+    return grid(one, cases, _MONOTONE)
 
 
 def _monotone_other(cases: Answered, extra: Any = None, *, index: str) -> tuple[float, ...]:
@@ -118,8 +118,7 @@ def _curve(cases: Answered, part: Bools, places: NDArray[Any], count: int) -> tu
         rate = clustered_mean(cases.follows[rows, None], cases.group[rows])
         return (*rate, float(cases.delta[rows].mean()), float(len(rows)))
 
-    found = each(one, [places == place for place in range(count)], len(_CURVE))
-    return (*found[:-1], np.nan_to_num(found[-1]))
+    return each(one, [places == place for place in range(count)], _CURVE)
 
 
 def _equal_count(cases: Answered, part: Bools, bins: int) -> tuple[Floats, ...]:

@@ -34,6 +34,7 @@ SPEAKS_OF_TARGET = {
 }
 BY_GROUP = "by group of cases, Student t, 95 %"
 _NOBODY = -2  # a token no answer is
+_COUNTS = ("cases", "groups")  # outputs that count
 
 _PLACES = ("condition", "layer", "sample")
 _COMMON = (
@@ -183,16 +184,16 @@ def strata(column: NDArray[Any], labels: tuple[Any, ...]) -> list[Bools]:
 
 
 def each(
-    function: Callable[[Bools], tuple[float, ...]], parts: list[Bools], count: int
+    function: Callable[[Bools], tuple[float, ...]], parts: list[Bools], outputs: tuple[str, ...]
 ) -> tuple[Floats, ...]:
-    """A function of every part of the cases, output by output; NaN without a case."""
-    nothing = (float("nan"),) * count
+    """A function of every part of the cases, output by output; no case counts 0 and is NaN otherwise."""
+    nothing = tuple(0.0 if name in _COUNTS else float("nan") for name in outputs)
     found = [function(part) if part.any() else nothing for part in parts]
     return tuple(np.array(column, np.float64) for column in zip(*found, strict=True))
 
 
 def grid(
-    function: Callable[[Bools], tuple[float, ...]], cases: Answered, count: int
+    function: Callable[[Bools], tuple[float, ...]], cases: Answered, outputs: tuple[str, ...]
 ) -> tuple[Floats, ...]:
     """The same of every text tier × visual tier."""
     parts = [
@@ -201,7 +202,7 @@ def grid(
         for visual in strata(cases.visual_tier, VISUAL_TIERS)
     ]
     shape = (len(TEXT_TIERS), len(VISUAL_TIERS))
-    return tuple(column.reshape(shape) for column in each(function, parts, count))
+    return tuple(column.reshape(shape) for column in each(function, parts, outputs))
 
 
 def row(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from probes.means import clustered_mean
 from probes.patching import normalised_recovery
-from runs.rows.base import Read, Reduce, Row
+from runs.rows.base import ESTIMATE, Read, Reduce, Row
 
 Floats = NDArray[np.float64]
 
@@ -17,6 +17,7 @@ _SITES = (
     "at the answer's position, the image's, the text's and question's, or all; easiest text with hardest "
     "image against easiest image with hardest text"
 )
+_COUNTED = (*ESTIMATE, "cases")
 _GROUPS = "over groups, Student t, 95 %"
 
 
@@ -33,7 +34,13 @@ def _moved(patched: NDArray[Any], receiver: NDArray[Any], groups: NDArray[Any]) 
 
 def _following(difference: NDArray[Any], other: NDArray[Any], groups: NDArray[Any]) -> Any:
     """Share of cases that follow the text, of those that follow either modality (case,)."""
-    return tuple(clustered_mean(_followed(difference, other)[:, None], groups))
+    return _mean(_followed(difference, other), groups)
+
+
+def _mean(values: Floats, groups: NDArray[Any]) -> tuple[Any, ...]:
+    """Mean by group, and of how many cases it is."""
+    there = float(np.count_nonzero(~np.isnan(values)))
+    return (*clustered_mean(values[:, None], groups), there)
 
 
 def _followed(difference: NDArray[Any], other: NDArray[Any]) -> Floats:
@@ -43,11 +50,11 @@ def _followed(difference: NDArray[Any], other: NDArray[Any]) -> Floats:
 def _turned(difference: NDArray[Any], other: NDArray[Any], groups: NDArray[Any]) -> Any:
     """Following at the largest strength less that at the smallest, of (strength, case); paired."""
     ends = _followed(difference[-1], other[-1]) - _followed(difference[0], other[0])
-    return tuple(clustered_mean(ends[:, None], groups))
+    return _mean(ends, groups)
 
 
 def _neither(other: NDArray[Any], groups: NDArray[Any]) -> Any:
-    return tuple(clustered_mean(np.asarray(other, float)[:, None], groups))
+    return _mean(np.asarray(other, float), groups)
 
 
 _PATCHED = Read("modality_patching/patched", ("pair",))
@@ -92,6 +99,7 @@ ROWS: list[Row] = [
         (*_PUSHED, _CASE),
         _following,
         unit="1",
+        outputs=_COUNTED,
         source=f"share that answers as the text says, of those that follow either: {_STEERED}",
         interval=f"spread {_GROUPS}",
     ),
@@ -101,6 +109,7 @@ ROWS: list[Row] = [
         (*_ENDS, _CASE),
         _turned,
         unit="1",
+        outputs=_COUNTED,
         source="text-following at the largest strength less that at the smallest, cases that follow "
         f"either at both: {_STEERED}",
         interval=f"paired, spread {_GROUPS}",
@@ -111,6 +120,7 @@ ROWS: list[Row] = [
         (_PUSHED[1], _CASE),
         _neither,
         unit="1",
+        outputs=_COUNTED,
         source=f"share whose strongest word is neither answer: {_STEERED}",
         interval=f"spread {_GROUPS}",
     ),

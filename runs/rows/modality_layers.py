@@ -34,6 +34,7 @@ _PAPER = "arXiv 2511.02243"
 _LEADING = ("vocabulary", "answers")
 _DEPTHS = ("all", *THIRDS)
 _SEED = 0
+_MEANS = (*ESTIMATE, "cases")
 _COUNTS = (*ESTIMATE, "null", "null_lower", "null_upper", "cases")
 _WHERE = {
     "near": f"within {NEAR:g} of the balance point",
@@ -116,7 +117,7 @@ def _logit_difference(cases: Answered, logits: NDArray[Any]) -> tuple[Floats, ..
             mean = clustered_mean(values[inside, None], cases.group[rows[inside]])
             return (*mean, float(inside.sum()))
 
-        return each(one, parts, len(ESTIMATE) + 1)
+        return each(one, parts, _MEANS)
 
     found = [layer(values) for values in difference]
     return tuple(np.stack(column) for column in zip(*found, strict=True))
@@ -145,7 +146,7 @@ ROWS: list[Row] = [
         unit="1",
         source=f"logit of the text's answer less that of the image's, by layer and ΔH; {_PAPER} Fig. 6",
         extra=(LOGITS,),
-        outputs=(*ESTIMATE, "cases"),
+        outputs=_MEANS,
         core=("layer", "delta_bin"),
         labels={"delta_bin": DELTA_BINS},
     ),

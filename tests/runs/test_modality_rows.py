@@ -10,7 +10,7 @@ import xarray as xr
 
 from probes.modality import REASONS, balance_point, oscillations, relative_uncertainty
 from runs.catalogue import MEASURES
-from runs.measures import measure
+from runs.measures import measure, measure_dataset
 from runs.rows.modality import ROWS
 from tests.runs.modality_chooser import BALANCES, BLOCKS, CANDIDATES, chooser_tree
 
@@ -238,3 +238,15 @@ def test_every_index_sees_the_law_that_the_chooser_obeys(tree):
     # Candidates' logits of the chooser hold no uncertainty: no law is to be found there.
     none = measure(tree, "following_monotone", convention="candidates").compute()
     assert (np.abs(none) < 0.2).all()
+
+
+def test_where_nothing_is_solved_counts_are_0_and_nothing_else_is_a_number():
+    tree = chooser_tree(12, 1)
+    node = tree["sets/scenes/answers"]
+    node["top1"] = node["top1"] * 0 + 39  # a token that no answer is
+    for row in ROWS:
+        if "cases" not in row.outputs or row.convention in ("predictions", "irrelevant"):
+            continue
+        found = measure_dataset(tree, row, "scenes").compute()
+        assert (found["cases"] == 0).all(), (row.name, row.convention)
+        assert found["value"].isnull().all(), (row.name, row.convention)
