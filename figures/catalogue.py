@@ -31,6 +31,7 @@ from figures import (
     massive,
     memorisation,
     modality_cause,
+    modality_contest,
     modality_curves,
     modality_entropy,
     modality_following,
@@ -106,6 +107,7 @@ _MODULES = (
     modality_training,
     modality_oscillation,
     modality_layers,
+    modality_contest,
     modality_cause,
 )
 

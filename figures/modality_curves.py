@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,11 +28,13 @@ from figures.select import Material
 from figures.style import WIDTH, Theme
 
 _ACROSS = 3
-_LEFT, _RIGHT, _TOP, _FOOT = 0.55, 0.12, 0.3, 0.85  # inches
+_LEFT, _RIGHT, _TOP, _FOOT = 0.55, 0.12, 0.3, 1.0  # inches
 _MAIN, _SMALL, _BETWEEN, _ROWS_APART = 2.3, 1.45, 0.85, 0.45
 _CURVE = ("value", "lower", "upper", "delta", "cases")
 _POINT = ("value", "lower", "upper", "reason", "extrapolated", "slope")
 _HALVES = {"low_entropy": "low H_t + H_v", "high_entropy": "high H_t + H_v"}
+
+_DASHES: dict[str, Any] = {"low_entropy": "-", "high_entropy": (0, (3, 1.5))}
 
 
 def draw_modality_curves(material: Material, theme: Theme) -> tuple[Figure, xr.Dataset]:
@@ -83,35 +87,33 @@ def draw_modality_curves(material: Material, theme: Theme) -> tuple[Figure, xr.D
                    last_of(found[f"balance_point/logistic_{half}"])[line])
             for half in _HALVES
         }  # fmt: skip
-        _halves(axes, halves, theme)
+        _halves(axes, halves, looks[line].colour, theme)
         axes.set_title(shortened(line, each, size=9) if len(looks) > 1 else "by total entropy")
         axes.tick_params(labelleft=column == 0)
         delta_axis(axes, label=row == rows - 1 and column == across // 2)
         if column == 0:
             axes.set_ylabel("follows text")
-    if len(looks) > 1:
-        foot_legend(figure, looks)
+    halves_key = [
+        Line2D([], [], color=theme.ink, marker="o", markersize=3, ls=_DASHES[half], label=label,
+               markerfacecolor=theme.ink if half == "low_entropy" else theme.page)
+        for half, label in _HALVES.items()
+    ]  # fmt: skip
+    foot_legend(figure, looks if len(looks) > 1 else {}, halves_key)
     return figure, _table(found).assign_attrs(
         steps=shown_steps(found["following_curve"], material.revisions),
         points="; ".join(f"{line}: {told(point)}" for line, point in points.items()),
     )
 
 
-def _halves(axes: Axes, halves: dict[str, tuple[xr.Dataset, xr.Dataset]], theme: Theme) -> None:
-    """Draw the curves of cases with low and high total entropy."""
-    colours = dict(zip(_HALVES, (theme.category(2), theme.category(3)), strict=True))
+def _halves(
+    axes: Axes, halves: dict[str, tuple[xr.Dataset, xr.Dataset]], colour: str, theme: Theme
+) -> None:
+    """Draw the curves of cases with low total entropy, filled, and with high, open and dashed."""
     for half, (curve, point) in halves.items():
-        draw_points(axes, curve, colours[half], markersize=2.5)
-        draw_logistic(axes, point, colours[half])
+        face = colour if half == "low_entropy" else theme.page
+        draw_points(axes, curve, colour, markersize=3, markerfacecolor=face, zorder=3)
+        draw_logistic(axes, point, colour, ls=_DASHES[half], face=face)
     preference_axis(axes, theme)
-    handles = [
-        Line2D([], [], color=colours[half], marker="o", label=label)
-        for half, label in _HALVES.items()
-    ]
-    axes.legend(
-        handles=handles, loc="lower left", handlelength=1.0, borderaxespad=0.2, fontsize=8,
-        labelspacing=0.2,
-    )  # fmt: skip
 
 
 def _table(found: dict[str, xr.Dataset]) -> xr.Dataset:
@@ -143,8 +145,8 @@ ROW = FigureRow(
         "Share of conflicts solved in both modalities that follow the text, in equal-count bins of ΔH,"
         " {steps}; bins of fewer than 5 cases are left out. Lines: logistic fits; diamonds: balance"
         " points with {level} interval by resampled groups ({points}). Below: cases with total entropy"
-        " up to its median, and above it. All kinds of text are pooled here; the figure by tier shows"
-        " them apart. Inputs: {inputs}."
+        " up to its median (filled), and above it (open, dashed). All kinds of"
+        " text are pooled here; the figure by tier shows them apart. Inputs: {inputs}."
     ),
     extra=True,
 )

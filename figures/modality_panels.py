@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -11,6 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 from scipy.special import expit
 
@@ -96,7 +97,9 @@ def draw_points(axes: Axes, curve: xr.Dataset, colour: str, **style: Any) -> Non
     axes.vlines(x, np.clip(low, 0, 1), np.clip(high, 0, 1), color=colour, lw=0.9)
 
 
-def draw_logistic(axes: Axes, point: xr.Dataset, colour: str, ls: Any = "-") -> None:
+def draw_logistic(
+    axes: Axes, point: xr.Dataset, colour: str, ls: Any = "-", face: str | None = None
+) -> None:
     """Draw the logistic curve of a balance point, and the point with its interval at one half."""
     value, slope = float(point["value"]), float(point["slope"])
     if np.isnan(value):
@@ -106,7 +109,7 @@ def draw_logistic(axes: Axes, point: xr.Dataset, colour: str, ls: Any = "-") -> 
     axes.plot(x, expit(steep * (x - value)), color=colour, ls=ls, lw=1.3)
     low, high = (np.clip(float(point[n]), -2, 2) for n in ("lower", "upper"))
     axes.plot([low, high], [0.5, 0.5], color=colour, lw=4, alpha=0.45, solid_capstyle="butt")
-    axes.plot([value], [0.5], "D", color=colour, markersize=5, zorder=5)
+    axes.plot([value], [0.5], "D", color=colour, mfc=face or colour, markersize=5, zorder=5)
 
 
 def told(point: xr.Dataset) -> str:
@@ -131,10 +134,10 @@ def each_line(data: xr.Dataset) -> Iterator[tuple[int, str, xr.Dataset]]:
         yield number, line, part
 
 
-def foot_legend(figure: Figure, looks: Mapping[str, Look]) -> None:
-    """Draw the legend of lines at the foot of a figure."""
-    columns, _ = legend_rows(list(looks))
+def foot_legend(figure: Figure, looks: Mapping[str, Look], more: Sequence[Line2D] = ()) -> None:
+    """Draw the legend of lines, and of whatever else, at the foot of a figure."""
+    handles = [*(key(look, line) for line, look in looks.items()), *more]
+    columns, _ = legend_rows([str(handle.get_label()) for handle in handles])
     figure.legend(
-        handles=[key(look, line) for line, look in looks.items()], loc="lower center",
-        ncols=columns, columnspacing=1.6, handlelength=2.4,
-    )  # fmt: skip
+        handles=handles, loc="lower center", ncols=columns, columnspacing=1.6, handlelength=2.4
+    )

@@ -23,11 +23,14 @@ from runs.rows.modality_cases import (
     BOTH,
     DELTA_BINS,
     LOGITS,
+    TEXT_TIERS,
+    VISUAL_TIERS,
     Answered,
     Bools,
     Floats,
     each,
     row,
+    strata,
 )
 
 _PAPER = "arXiv 2511.02243"
@@ -103,14 +106,33 @@ def _means(sides: list[NDArray[np.int8]], group: NDArray[Any]) -> list[Floats]:
     return list(np.moveaxis(np.array(found, np.float64), -1, 0))
 
 
-def _logit_difference(cases: Answered, logits: NDArray[Any]) -> tuple[Floats, ...]:
-    """Mean logit of the text's answer less that of the image's (layer, delta_bin)."""
+def _by_delta(cases: Answered, logits: NDArray[Any]) -> tuple[Floats, ...]:
+    """Logit differences (layer, delta_bin)."""
     rows = np.flatnonzero(cases.solved & ~np.isnan(cases.delta))
     places = fixed_places(cases.delta[rows])
+    parts = [places == place for place in range(len(DELTA_BINS))]
+    return _logit_differences(cases, logits, rows, parts)
+
+
+def _by_tiers(cases: Answered, logits: NDArray[Any]) -> tuple[Floats, ...]:
+    """Logit differences (layer, text_tier, visual_tier)."""
+    rows = np.flatnonzero(cases.solved)
+    parts = [
+        text & visual
+        for text in strata(cases.text_tier[rows], TEXT_TIERS)
+        for visual in strata(cases.visual_tier[rows], VISUAL_TIERS)
+    ]
+    found = _logit_differences(cases, logits, rows, parts)
+    return tuple(one.reshape(len(one), len(TEXT_TIERS), len(VISUAL_TIERS)) for one in found)
+
+
+def _logit_differences(
+    cases: Answered, logits: NDArray[Any], rows: NDArray[np.intp], parts: list[Bools]
+) -> tuple[Floats, ...]:
+    """Mean logit of the text's answer less that of the image's of parts of rows (layer, part)."""
     at = np.arange(len(rows))
     both = logits[BOTH][:, rows].astype(np.float64)
     difference = both[:, at, cases.text[rows]] - both[:, at, cases.image[rows]]
-    parts = [places == place for place in range(len(DELTA_BINS))]
 
     def layer(values: Floats) -> tuple[Floats, ...]:
         def one(inside: Bools) -> tuple[float, ...]:
@@ -142,12 +164,23 @@ ROWS: list[Row] = [
     row(
         "logit_difference",
         "by_delta",
-        _logit_difference,
+        _by_delta,
         unit="1",
         source=f"logit of the text's answer less that of the image's, by layer and ΔH; {_PAPER} Fig. 6",
         extra=(LOGITS,),
         outputs=_MEANS,
         core=("layer", "delta_bin"),
         labels={"delta_bin": DELTA_BINS},
+    ),
+    row(
+        "logit_difference",
+        "by_tiers",
+        _by_tiers,
+        unit="1",
+        source=f"the same by text tier and visual tier; {_PAPER} Fig. 6b",
+        extra=(LOGITS,),
+        outputs=_MEANS,
+        core=("layer", "text_tier", "visual_tier"),
+        labels={"text_tier": TEXT_TIERS, "visual_tier": VISUAL_TIERS},
     ),
 ]

@@ -17,6 +17,7 @@ from tests.runs.modality_measured import measured_tree
 DRAWN = (
     *("modality_entropy", "modality_following", "modality_curves", "modality_strata"),
     *("modality_plane", "modality_training", "modality_oscillation", "modality_layers"),
+    "modality_contest",
 )
 
 
@@ -108,6 +109,20 @@ def test_layers_show_the_last_checkpoint_of_each_seed(tree):
     data = last(measured(tree, "logit_difference/by_delta"))
     wanted = data["value"].where(data["cases"] >= FEWEST)
     np.testing.assert_array_equal(table["logit_difference"], wanted)
+
+
+def test_text_and_image_contend_by_tier(tree):
+    figure, table = draw(tree, "modality_contest")
+    data = last(measured(tree, "logit_difference/by_tiers"))
+    assert table["visual_tier"].values.tolist() == [0, 2, 5]
+    assert table["text_tier"].values.tolist() == [0, 2, 4, 5]
+    wanted = data["value"].sel(visual_tier=[0, 2, 5], text_tier=[0, 2, 4, 5])
+    np.testing.assert_array_equal(table["logit_difference"], wanted)
+    assert (wanted.sel(layer=wanted["layer"][-1], text_tier=0, visual_tier=5) > 0).all()
+    # The panel in the middle of the second row: four curves over a line at 0.
+    curves = [line.get_ydata() for line in figure.axes[4].lines[1:]]
+    one = wanted.where(data["cases"] >= FEWEST).isel(checkpoint=1).sel(visual_tier=2)
+    np.testing.assert_allclose(curves, one.transpose("text_tier", "layer"))
 
 
 def test_strata_count_the_cells_that_fall(tree):

@@ -251,7 +251,7 @@ def test_figures_over_training_are_named_but_are_no_warning(lone_page):
     known += ["word_class_maps", "word_class_curves", "word_class_confusion"]
     known += ["modality_entropy", "modality_following", "modality_curves", "modality_strata"]
     known += ["modality_oscillation"]
-    known += ["modality_layers", "modality_cause"]
+    known += ["modality_layers", "modality_contest", "modality_cause"]
     assert [name for name in shown if name != "figure-samples"] == [f"figure-{n}" for n in known]
     told = re.search(
         r"Not drawn: (.+?)\. A figure over training needs two or more checkpoints with their tokens;"
