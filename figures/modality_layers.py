@@ -22,7 +22,7 @@ from figures.select import Material, layer_names
 from figures.style import WIDTH, Theme
 
 _ACROSS = 3
-_LEFT, _RIGHT, _TOP, _FOOT, _APART = 0.75, 0.85, 0.3, 0.5, 0.5  # inches
+_LEFT, _RIGHT, _TOP, _FOOT, _APART = 0.75, 1.0, 0.3, 0.5, 0.5  # inches
 
 
 def draw_modality_layers(material: Material, theme: Theme) -> tuple[Figure, xr.Dataset]:
@@ -86,7 +86,7 @@ def draw_modality_layers(material: Material, theme: Theme) -> tuple[Figure, xr.D
         label="bar",
     )
     bar = figure.colorbar(ScalarMappable(norm, diverging(theme)), cax=side, extend="both")
-    bar.set_label("logit difference\n← image   text →")
+    bar.set_label("logit difference\n← image   text →", fontsize=8)
     bar.outline.set_visible(False)
     table = last_table({"only": (data, {"value": "logit_difference", "cases": "cases"})})
     table["logit_difference"] = table["logit_difference"].where(table["cases"] >= FEWEST)
