@@ -13,7 +13,7 @@ import numpy as np
 
 from probes.answer_balance import Pair, cyclic_pairs, proportional_pairs
 from probes.attribute_texts import TEXT_TIERS, attribute_text
-from probes.case_table import COMMAND, Row, Wording, chosen_tiers, rows_of_group
+from probes.case_table import Row, Wording, chosen_tiers, rows_of_group, worded
 from probes.cases import Image
 from probes.solid_layout import PLAIN, SIDES, SOLID_TIERS, SolidScene, draw, lay_out
 from probes.solids import MATERIALS
@@ -210,23 +210,14 @@ def _wording(
             "position": f"On which side of the picture is the {named}?",
         }[subset]
 
-    def said(of: str, answer: str) -> dict[int, str]:
-        # The same draw for all three kinds, so that they differ in nothing but object and answer.
-        code = _CODES[subset]
-        return {
-            tier: attribute_text(
-                subset,
-                tier,
-                target=of,
-                answer=answer,
-                rng=np.random.default_rng([seed, code, group, 1, tier]),
-            )
-            for tier in tiers
-        }
-
-    return Wording(
-        question=f"{question} {COMMAND}",
-        texts=said(named, answers[1]),
-        agreeing=said(named, answers[0]),
-        irrelevant=said(other, answers[1]),
+    return worded(
+        question,
+        lambda of, answer, tier, rng: attribute_text(
+            subset, tier, target=of, answer=answer, rng=rng
+        ),
+        named=named,
+        other=other,
+        answers=answers,
+        tiers=tiers,
+        seed=[seed, _CODES[subset], group],
     )

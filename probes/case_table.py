@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -72,6 +72,46 @@ class Wording:
     texts: Mapping[int, str]
     agreeing: Mapping[int, str]
     irrelevant: Mapping[int, str]
+
+
+def worded(
+    question: str,
+    say: Callable[[str, str, int, np.random.Generator], str],
+    *,
+    named: str,
+    other: str,
+    answers: tuple[str, str],
+    tiers: Sequence[int],
+    seed: Sequence[int],
+) -> Wording:
+    """What a group says, tier by tier.
+
+    Parameters
+    ----------
+    question
+        What it asks, without the command.
+    say
+        From an object, an answer, a tier and chance to a text.
+    named, other
+        The object asked for, and the one that irrelevant texts speak of.
+    answers
+        The image's and the text's.
+    tiers
+        Of texts.
+    seed
+        Where chance begins: the same for all three kinds, so that they differ in nothing but object and
+        answer.
+    """
+
+    def said(of: str, answer: str) -> dict[int, str]:
+        return {t: say(of, answer, t, np.random.default_rng([*seed, 1, t])) for t in tiers}
+
+    return Wording(
+        question=f"{question} {COMMAND}",
+        texts=said(named, answers[1]),
+        agreeing=said(named, answers[0]),
+        irrelevant=said(other, answers[1]),
+    )
 
 
 def rows_of_group(

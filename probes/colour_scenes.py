@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probes.answer_balance import cyclic_pairs
-from probes.case_table import COMMAND, Row, Wording, chosen_tiers, rows_of_group
+from probes.case_table import Row, Wording, chosen_tiers, rows_of_group, worded
 from probes.cases import Image
 from probes.colour_texts import TEMPLATES, colour_text
 from probes.rasteriser import SHAPES
@@ -155,21 +155,12 @@ def _shape(seed: int, group: int) -> str:
 def _wording(
     seed: int, group: int, shape: str, answers: tuple[str, str], tiers: Sequence[int]
 ) -> Wording:
-    def said(of: str, answer: str) -> dict[int, str]:
-        # The same draw for all three kinds, so that they differ in nothing but object and answer.
-        return {
-            tier: colour_text(
-                tier,
-                shape=of,
-                answer=answer,
-                rng=np.random.default_rng([seed, _CODE, group, 1, tier]),
-            )
-            for tier in tiers
-        }
-
-    return Wording(
-        question=f"What colour is the {shape}? {COMMAND}",
-        texts=said(shape, answers[1]),
-        agreeing=said(shape, answers[0]),
-        irrelevant=said(CONTROL, answers[1]),
+    return worded(
+        f"What colour is the {shape}?",
+        lambda of, answer, tier, rng: colour_text(tier, shape=of, answer=answer, rng=rng),
+        named=shape,
+        other=CONTROL,
+        answers=answers,
+        tiers=tiers,
+        seed=[seed, _CODE, group],
     )
