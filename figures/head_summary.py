@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from figures.head_lives import MEASURES, emergence_of
-from figures.select import by_branch, dataset_at, measure_sets
+from figures.select import dataset_at, measured_parts
 
 _EMERGENCE = ("head_emergence", "above_0.3")
 _TITLES = {
@@ -33,16 +33,10 @@ def head_sentences(tree: xr.DataTree, lines: Mapping[str, str]) -> dict[str, tup
     Sentences by line: at one checkpoint which heads do what, strongest first; over several, since when.
     """
     told: dict[str, tuple[str, ...]] = {}
-    sets = measure_sets(tree, *_EMERGENCE)
-    for name in sets:
-        data = dataset_at(tree, f"measures/{'/'.join(_EMERGENCE)}/{name}")
-        if data is None:
-            continue
-        scores = {k: _scores(tree, k, name) for k in MEASURES}
-        where = f" (set {name})" if len(sets) > 1 else ""
-        for branch, part in by_branch(data.compute()):
-            line = lines.get(branch, branch)
-            told[line] = (*told.get(line, ()), *_of_branch(part, scores, where))
+    for one in measured_parts(tree, *_EMERGENCE, lines):
+        scores = {k: _scores(tree, k, one.set) for k in MEASURES}
+        said = _of_branch(one.part, scores, one.where)
+        told[one.line] = (*told.get(one.line, ()), *said)
     return told
 
 

@@ -13,6 +13,7 @@ import xarray as xr
 
 from figures.catalogue import FIGURES, draw, figures_of
 from figures.head_summary import head_sentences
+from figures.modality_summary import modality_sentences
 from figures.save import csv_text, image_bytes
 from figures.select import (
     MissingMeasure,
@@ -206,9 +207,10 @@ def _summaries(
 ) -> list[BranchSummary]:
     """Say of every branch what was found, or that it is too short for anything to be found."""
     phases = phases_of(member.tree, chosen)
-    heads = head_sentences(member.tree, member.lines)
-    for line, said in class_sentences(member.tree, member.lines).items():
-        heads[line] = (*heads.get(line, ()), *said)
+    more: dict[str, tuple[str, ...]] = {}
+    for say in (head_sentences, class_sentences, modality_sentences):
+        for line, said in say(member.tree, member.lines).items():
+            more[line] = (*more.get(line, ()), *said)
     told: list[BranchSummary] = []
     for branch, part in [] if member.checkpoints is None else by_branch(member.checkpoints):
         count = part.sizes["checkpoint"]
@@ -217,9 +219,11 @@ def _summaries(
             summary = summarise(line, phases[branch], part)
         elif count < FEWEST:
             summary = summarise_few(line, count)
+        elif line in more:
+            summary = BranchSummary(line, (), (), (), (), fitted=False)
         else:
             continue
-        summary = replace(summary, heads=heads.get(line, ()))
+        summary = replace(summary, more=more.get(line, ()))
         values = [fact for table in tables if table["branch"] == line for fact in _facts(table)]
         told.append(replace(summary, facts=(*values, *summary.facts)) if count == 1 else summary)
     return told

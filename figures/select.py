@@ -78,6 +78,41 @@ def measure_sets(tree: xr.DataTree, measure: str, convention: str) -> list[str]:
     return [s for s in child_names(tree, path) if dataset_at(tree, f"{path}/{s}") is not None]
 
 
+@dataclass(frozen=True)
+class MeasuredPart:
+    """One measure of one line on one set of inputs.
+
+    Attributes
+    ----------
+    set : name of the set.
+    line : what the page calls the branch.
+    where : what a sentence says of the set; nothing where there is one.
+    part : the measure at the line's checkpoints.
+    """
+
+    set: str
+    line: str
+    where: str
+    part: xr.Dataset
+
+
+def measured_parts(
+    tree: xr.DataTree, measure: str, convention: str, lines: Mapping[str, str]
+) -> Iterator[MeasuredPart]:
+    """Every set and every line that a measure was made on, computed.
+
+    Parameters
+    ----------
+    lines : branch to what the page calls it.
+    """
+    sets = measure_sets(tree, measure, convention)
+    for name in sets:
+        where = f" (set {name})" if len(sets) > 1 else ""
+        data = tree[f"measures/{measure}/{convention}/{name}"].to_dataset().compute()
+        for branch, part in by_branch(data):
+            yield MeasuredPart(name, lines.get(branch, branch), where, part)
+
+
 def choose_set(tree: xr.DataTree, needs: Sequence[tuple[str, str]], wanted: str | None) -> str:
     """Return the set on which every needed measure was made, the first if several.
 

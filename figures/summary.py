@@ -43,7 +43,7 @@ class BranchSummary:
     facts : (name, value, note) of the few numbers that matter most.
     boundaries : (kind, step, tokens) of each boundary, with intervals.
     fitted : whether there were enough checkpoints to look for phases.
-    heads : what is said of attention heads.
+    more : what is said of attention heads, word classes and modalities.
     """
 
     branch: str
@@ -52,7 +52,7 @@ class BranchSummary:
     boundaries: tuple[tuple[str, str, str], ...]
     segments: tuple[Segment, ...]
     fitted: bool = True
-    heads: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
 
 
 def number(value: object, digits: int = 3) -> str:

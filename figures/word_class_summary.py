@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import xarray as xr
 
-from figures.select import at_layer, by_branch, dataset_at, measure_sets
+from figures.select import at_layer, measured_parts
 from figures.word_class_steps import class_steps, told_one
 
 _SEPARATION = ("word_class_separation", "one_vs_rest")
@@ -27,17 +27,11 @@ def class_sentences(tree: xr.DataTree, lines: Mapping[str, str]) -> dict[str, tu
     several, since when each stands apart.
     """
     told: dict[str, tuple[str, ...]] = {}
-    sets = measure_sets(tree, *_SEPARATION)
-    for name in sets:
-        data = dataset_at(tree, f"measures/{'/'.join(_SEPARATION)}/{name}")
-        if data is None:
-            continue
-        where = f" (set {name})" if len(sets) > 1 else ""
-        for branch, part in by_branch(at_layer(data, "final").compute()):
-            line = lines.get(branch, branch)
-            once = part.sizes["checkpoint"] == 1
-            said = _standing(part, where) if once else _since(part, where)
-            told[line] = (*told.get(line, ()), *said)
+    for one in measured_parts(tree, *_SEPARATION, lines):
+        part = at_layer(one.part, "final")
+        once = part.sizes["checkpoint"] == 1
+        said = _standing(part, one.where) if once else _since(part, one.where)
+        told[one.line] = (*told.get(one.line, ()), *said)
     return told
 
 
