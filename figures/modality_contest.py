@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures.axes import shortened
-from figures.modality_panels import FEWEST, last_of, last_table, shown_steps
+from figures.modality_panels import FEWEST, last_of, last_rows, last_table, shown_steps
 from figures.row import FigureRow
 from figures.select import Material, layer_names
 from figures.style import WIDTH, Theme
@@ -42,7 +42,7 @@ def draw_modality_contest(material: Material, theme: Theme) -> tuple[Figure, xr.
     """
     data = material.measures["logit_difference"].compute()
     lines = last_of(data)
-    enough = xr.concat([one["cases"] >= FEWEST for one in lines.values()], "line").any("line")
+    enough = (data["cases"].isel(checkpoint=last_rows(data)) >= FEWEST).any("checkpoint")
     texts = data["text_tier"].values[enough.any(("layer", "visual_tier")).values]
     images = data["visual_tier"].values[enough.any(("layer", "text_tier")).values]
     if not texts.size:

@@ -263,13 +263,21 @@ def _warnings(
     return told + [
         f"Figure {name} is not drawn: {error}"
         for name, error in missing.items()
-        if not isinstance(error, (TooFewCheckpoints, TooFewSets))
+        if not isinstance(error, (TooFewCheckpoints, MissingMeasure))
     ]
 
 
 def _undrawn(missing: Mapping[str, Exception]) -> list[tuple[str, str]]:
-    """Return the titles of the figures that a short series does not allow, with the reason."""
+    """Return the titles of figures that a short series or the store does not allow, with the reason."""
     few = {n: str(e) for n, e in missing.items() if isinstance(e, TooFewCheckpoints)}
+    absent = (
+        "the store does not hold what they show; `phasescope measure STORE` computes what it can"
+    )
+    few |= {
+        n: absent
+        for n, e in missing.items()
+        if isinstance(e, MissingMeasure) and not isinstance(e, TooFewSets)
+    }
     return [
         ("; ".join(FIGURES[n].title for n in few if few[n] == reason), reason)
         for reason in dict.fromkeys(few.values())

@@ -95,7 +95,7 @@ def gguf(path: str | Path, *, package: str | None = None, step: int = 0, tokens:
     Raises
     ------
     InputError
-        If the file or the package is missing, or the file is not GGUF.
+        If the file or the package is missing, the file is not GGUF, or gguf is not installed.
     """
     file = Path(path)
     if package is not None:
@@ -116,6 +116,10 @@ def gguf(path: str | Path, *, package: str | None = None, step: int = 0, tokens:
         raise InputError(f"{file}: cannot be read ({error.strerror}); set `series.path`") from None
     if magic != b"GGUF" or file.suffix != GGUF:
         raise InputError(f"{file}: is not a GGUF file; set `series.path` to a .gguf file")
+    if find_spec("gguf") is None:
+        raise InputError(
+            f"{file}: a GGUF file needs a package that is not installed; pip install 'phasescope[gguf]'"
+        )
     checkpoint = Checkpoint(file, step, tokens, "main", file.stem)
     return Series(file.stem, (checkpoint,), file)
 

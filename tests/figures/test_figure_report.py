@@ -175,7 +175,8 @@ def test_a_figure_without_its_measure_is_named(tree, drop, monkeypatch):
     page = Page(render(smaller, **MADE))
     shown = [attrs["id"] for attrs in page.all("h3") if attrs.get("id", "").startswith("figure-")]
     assert shown == ["figure-layers"]
-    assert "Figure heads is not drawn: the store holds no head_entropy/zhai2023" in page.words
+    title = FIGURES["heads"].title
+    assert f"Not drawn: {title}. The store does not hold what they show; " in page.words
 
 
 def test_nan_is_counted(tree, put):

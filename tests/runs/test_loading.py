@@ -209,3 +209,12 @@ def test_what_is_no_gguf_is_one_line(tmp_path: Path) -> None:
         gguf_series(tmp_path / "text.gguf")
     with pytest.raises(InputError, match="`no_such_package` is not installed"):
         gguf_series("a.gguf", package="no_such_package")
+
+
+def test_a_reader_of_gguf_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    monkeypatch.setattr("runs.folders.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"a\.gguf: .+ pip install 'phasescope\[gguf\]'"):
+        gguf_series(tmp_path / "a.gguf")

@@ -311,7 +311,9 @@ def test_any_text_is_tagged(tagger: str, tmp_path: Path, folder: Path) -> None:
     rows = [{"text": f"{a} {b}", "book": f"b{i % 9}"} for i, (a, b) in enumerate(pairwise(lines))]
     path = tmp_path / "text.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    made = build(path, tokenizer_of("word-level", folder), source="text", group="book", tagger=tagger)
+    made = build(
+        path, tokenizer_of("word-level", folder), source="text", group="book", tagger=tagger
+    )
     assert Counter(made.labels["word_class"].tolist()) == dict.fromkeys(CLASSES, 9)
     assert set(made.labels["document"].tolist()) <= {f"b{i}" for i in range(9)}
     by_class = {(w, c) for w, c in zip(made.labels["word"], made.labels["word_class"], strict=True)}
