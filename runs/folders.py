@@ -16,6 +16,7 @@ from runs.integrity import GGUF
 from runs.published import tokens_per_step as published_rate
 
 MANIFEST = "series.json"
+_GGUF_NEEDS = ("gguf", "accelerate")
 _COMMIT = re.compile(rb"[0-9A-Za-z]{1,64}")
 _STEP = re.compile(r"^(?:.*[-_])?(?:global_)?(?:step|checkpoint)[-_]?(\d+)(?:[-_].*)?$")
 
@@ -95,7 +96,8 @@ def gguf(path: str | Path, *, package: str | None = None, step: int = 0, tokens:
     Raises
     ------
     InputError
-        If the file or the package is missing, the file is not GGUF, or gguf is not installed.
+        If the file or the package is missing, the file is not GGUF, or what reads it is not
+        installed.
     """
     file = Path(path)
     if package is not None:
@@ -116,9 +118,10 @@ def gguf(path: str | Path, *, package: str | None = None, step: int = 0, tokens:
         raise InputError(f"{file}: cannot be read ({error.strerror}); set `series.path`") from None
     if magic != b"GGUF" or file.suffix != GGUF:
         raise InputError(f"{file}: is not a GGUF file; set `series.path` to a .gguf file")
-    if find_spec("gguf") is None:
+    absent = [name for name in _GGUF_NEEDS if find_spec(name) is None]
+    if absent:
         raise InputError(
-            f"{file}: a GGUF file needs a package that is not installed; pip install 'phasescope[gguf]'"
+            f"{file}: a GGUF file needs {' and '.join(absent)}; pip install 'phasescope[gguf]'"
         )
     checkpoint = Checkpoint(file, step, tokens, "main", file.stem)
     return Series(file.stem, (checkpoint,), file)
