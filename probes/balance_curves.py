@@ -12,6 +12,7 @@ from scipy.special import expit
 Floats = NDArray[np.float64]
 
 HALF = 0.5
+_ROUNDING = 1e-9
 _STEPS = 60  # of Newton's method; a handful are enough unless sides are nearly separated
 _LONGEST = 3.0  # a step in standard units: further and the curve saturates
 
@@ -189,7 +190,8 @@ def binned_crossing(delta: Floats, follows: Floats, weights: Floats, bins: int) 
 
 def _crossing(x: Floats, y: Floats) -> float:
     """Where a curve through points crosses one half downwards, as `binned_crossing` says."""
-    side = np.sign(y - HALF)
+    # A mean of exactly one half comes out a rounding off, to a side that depends on the order of summing.
+    side = np.where(np.abs(y - HALF) < _ROUNDING, 0.0, np.sign(y - HALF))
     firm = np.flatnonzero(side)
     if firm.size == 0:
         return float("nan")
