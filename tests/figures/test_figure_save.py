@@ -18,7 +18,18 @@ from figures.save import csv_text, image_bytes, tidy
 PROVENANCE = {"identity_digest": "ab" * 32, "commands": ["phasescope figures out/tiny"]}
 
 
-@pytest.mark.parametrize("name", [n for n in FIGURES if n != "post_training"])  # one branch
+# Of each kind of drawing one in the fast suite: lines, rasters, points, and a layout of its own.
+_FAST = {"phases", "eigenspectra", "modality_plane", "word_class_maps", "bound_diagram"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        n if n in _FAST else pytest.param(n, marks=pytest.mark.slow)
+        for n in FIGURES
+        if n != "post_training"  # one branch
+    ],
+)
 def test_a_second_run_writes_the_same_bytes(tree, tmp_path, name):
     for run in ("first", "second"):
         paths = save(*draw(tree, name), tmp_path / run, name, provenance=PROVENANCE)

@@ -35,7 +35,7 @@ def texts(figure):
 
 
 @pytest.mark.parametrize("name", SERIES)
-@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_every_figure_draws_two_models(study, name, theme):
     figure, table = draw(study, name, theme=theme)
     assert matplotlib.colors.to_hex(figure.get_facecolor()) == THEMES[theme].page
