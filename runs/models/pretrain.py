@@ -57,19 +57,12 @@ def train(
 
 
 class NeoxRun(TextRun[TrainConfig]):
-    """A GPT-NeoX on packed windows of text.
+    """A GPT-NeoX on packed windows of text."""
 
-    Parameters
-    ----------
-    config
-        Hyper-parameters.
-    texts
-        Documents to train on; by default the training part of the corpus of speeches.
-    """
-
-    def __init__(self, config: TrainConfig, texts: Sequence[str] | None = None) -> None:
-        super().__init__(config, texts)
-        self.name = f"neox-{config.layers}x{config.width}"
+    @property
+    def name(self) -> str:
+        """By its sizes."""
+        return f"neox-{self.config.layers}x{self.config.width}"
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """Of bytes and their merges."""

@@ -44,14 +44,17 @@ class TextRun(ABC, Generic[Config]):
         Documents to train on; by default the training part of the corpus of speeches.
     """
 
-    name: str
-
     def __init__(self, config: Config, texts: Sequence[str] | None = None) -> None:
         if texts is None:
             texts = [speech.text for speech in load_speeches("train")]
         self.config = config
         self._texts = texts
         self._windows: NDArray[np.int64]
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Of the series."""
 
     @abstractmethod
     def tokenizer(self) -> PreTrainedTokenizerFast:

@@ -94,20 +94,13 @@ class WordTrainConfig(ABC):
 
 
 class WordRun(TextRun[WordTrainConfig]):
-    """A predictor of words on windows of consecutive words, punctuation left out.
+    """A predictor of words on windows of consecutive words, punctuation left out."""
 
-    Parameters
-    ----------
-    config
-        Hyper-parameters; its `build` makes the model.
-    texts
-        Documents to train on; by default the training part of the corpus of speeches.
-    """
-
-    def __init__(self, config: WordTrainConfig, texts: Sequence[str] | None = None) -> None:
-        super().__init__(config, texts)
-        kind = type(config).__name__.removesuffix("TrainConfig").lower()
-        self.name = f"{kind}-{config.layers}x{config.width}"
+    @property
+    def name(self) -> str:
+        """By its kind and sizes."""
+        kind = type(self.config).__name__.removesuffix("TrainConfig").lower()
+        return f"{kind}-{self.config.layers}x{self.config.width}"
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """Of the commonest words."""

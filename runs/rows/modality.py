@@ -188,6 +188,7 @@ ROWS: list[Row] = [
         source=f"share of {_SOLVED} in bins of ΔH {WIDTH:g} wide; {_PAPER} Fig. 3b",
         interval="",
         outputs=("value", "cases"),
+        version=2,
         core=("delta_bin",),
         labels={"delta_bin": DELTA_BINS},
     ),
@@ -210,6 +211,7 @@ ROWS: list[Row] = [
         source=f"share that follows the text of {_SOLVED}, by text tier and visual tier",
         outputs=_RATE,
         core=("text_tier", "visual_tier"),
+        version=2,
         labels={"text_tier": TEXT_TIERS, "visual_tier": VISUAL_TIERS},
     ),
     row(
@@ -220,6 +222,7 @@ ROWS: list[Row] = [
         source=f"share that follows the text of {_SOLVED}, by what is asked",
         outputs=_RATE,
         core=("subset",),
+        version=2,
         labels={"subset": SUBSETS},
     ),
     *modality_balance.ROWS,

@@ -156,6 +156,7 @@ def _balance_row(convention: str, function: Any, what: str, **more: Any) -> Row:
         source=f"ΔH at which text-following falls through ½, {what}; reason: {_CODES}; {_PAPER} §3.3",
         interval=_BOOTSTRAP,
         outputs=_BALANCE,
+        version=2,
         **more,
     )
 
@@ -170,7 +171,7 @@ def _monotone_row(convention: str, function: Any, what: str, **more: Any) -> Row
         f"drawn anew; residual of the isotonic fit, share of falling bins; after {_PAPER} §3.2",
         interval="infinitesimal jackknife by group, Fisher's z, 95 %",
         outputs=_MONOTONE,
-        version=2,
+        version=3,
         **more,
     )
 

@@ -100,6 +100,7 @@ ROWS: list[Row] = [
         _following,
         unit="1",
         outputs=_COUNTED,
+        version=2,
         source=f"share that answers as the text says, of those that follow either: {_STEERED}",
         interval=f"spread {_GROUPS}",
     ),
@@ -110,6 +111,7 @@ ROWS: list[Row] = [
         _turned,
         unit="1",
         outputs=_COUNTED,
+        version=2,
         source="text-following at the largest strength less that at the smallest, cases that follow "
         f"either at both: {_STEERED}",
         interval=f"paired, spread {_GROUPS}",
@@ -121,6 +123,7 @@ ROWS: list[Row] = [
         _neither,
         unit="1",
         outputs=_COUNTED,
+        version=2,
         source=f"share whose strongest word is neither answer: {_STEERED}",
         interval=f"spread {_GROUPS}",
     ),

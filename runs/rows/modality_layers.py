@@ -170,6 +170,7 @@ ROWS: list[Row] = [
         extra=(LOGITS,),
         outputs=_MEANS,
         core=("layer", "delta_bin"),
+        version=2,
         labels={"delta_bin": DELTA_BINS},
     ),
     row(
