@@ -110,10 +110,9 @@ def draw_word_class_curves(material: Material, theme: Theme) -> tuple[Figure, xr
 
 def _over_layers(main: xr.Dataset, material: Material, theme: Theme) -> list[_Curve]:
     """Which checkpoints are drawn over layers."""
-    lines = dict(by_branch(main))
+    lines, looks = dict(by_branch(main)), line_looks([main], theme)
     untrained = {"color": theme.muted, "linestyle": _UNTRAINED, "marker": "o"}
     if len(lines) > 1:
-        looks = line_looks([main], theme)
         found: list[_Curve] = []
         for line, part in lines.items():
             if not found and part["step"].values[0] == 0 and part.sizes["checkpoint"] > 1:
@@ -124,14 +123,16 @@ def _over_layers(main: xr.Dataset, material: Material, theme: Theme) -> list[_Cu
         return found
     ((line, part),) = lines.items()
     names = checkpoint_names(part, material.revisions)
-    ramp = theme.line_colours()
     rows = spread_rows(part, _CURVES)
+    if len(rows) == 1:  # a released model: the ramp's end would be faint on a dark page
+        return [_Curve(names[rows[0]], looks[line].style, line, int(rows[0]))]
+    ramp = theme.line_colours()
     later = [row for row in rows if part["step"].values[row] > 0]
     found = []
     for row in rows:
         style = untrained
-        if row in later or len(rows) == 1:
-            place = later.index(row) / max(len(later) - 1, 1) if row in later else 0.0
+        if row in later:
+            place = later.index(row) / max(len(later) - 1, 1)
             style = {"color": ramp(place), "linestyle": "-", "marker": "o"}
         found.append(_Curve(names[row], style, line, int(row)))
     return found
