@@ -38,6 +38,8 @@ class Checkpoint:
         Where a hub has it; "" for a folder of files.
     verified : bool
         Whether somebody has seen that the revision is there: a hub, its cache, or this disk.
+    commit : str
+        What the revision stood for when the store was begun, or stands for now; "" if nobody has asked.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Checkpoint:
     revision: str = ""
     repository: str = ""
     verified: bool = True
+    commit: str = ""
 
     @property
     def label(self) -> str:

@@ -6,9 +6,9 @@ import errno
 import gc
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,11 @@ import torch
 from runs import gate
 from runs.backends import Backend, open_backend
 from runs.checkpoints import Checkpoint
-from runs.errors import CheckpointError, HubError, InputError
-from runs.fetching import Fetcher, here
-from runs.integrity import fingerprint
+from runs.errors import BytesError, CheckpointError, HubError, InputError
+from runs.fetching import Fetcher
+from runs.hub.cache import here
+from runs.hub.client import Stopped
+from runs.integrity import Fingerprint, fingerprint
 from runs.leases import Lease
 from runs.loaded import LoadedModel
 from runs.loading import load_model, quiet_transformers
@@ -28,6 +30,7 @@ from runs.passes import capture_set
 from runs.plan import Plan
 from runs.products import PRODUCTS
 from runs.products.base import Arrays
+from runs.progress import Event, Report
 from runs.selfcheck import own_view, self_check
 from runs.visits import VISITS
 from runs.writing import DONE, FAILED, StoreWriter, digest
@@ -38,19 +41,6 @@ _TOO_LARGE = (
     "spread the model with `capture.device_map`"
 )
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something a progress display may show: `kind` is start, advance, done or failed."""
-
-    kind: str
-    checkpoint: str = ""
-    samples: int = 0
-    detail: str = ""
-
-
-Report = Callable[[Event], None]
 
 
 @dataclass
@@ -85,7 +75,12 @@ class Worker:
     _settled: set[str] = field(default_factory=set)  # nothing to do there, now or later
 
     def __post_init__(self) -> None:
-        self.fetcher = Fetcher(self.plan.recipe.series)
+        self.fetcher = Fetcher(
+            self.plan.recipe.series,
+            self.plan.whole.checkpoints,
+            self.report,
+            is_needed=lambda checkpoint: bool(self._wanted(checkpoint)),
+        )
 
     def run(self) -> None:
         """Walk the series until every cell is done, failed, or in nobody's hands but the dead's.
@@ -111,11 +106,11 @@ class Worker:
     def _pass(self) -> bool:
         """Go once through the series; True if somebody else still holds a cell."""
         others = False
-        for checkpoint in self.plan.series.checkpoints:
+        for checkpoint in self._order():
             if self.parent is not None and os.getppid() != self.parent:
                 return False
             wanted = self._wanted(checkpoint)
-            if not wanted:
+            if not wanted or (self._unreachable is not None and here(checkpoint) is None):
                 continue
             with self._claim(checkpoint, wanted) as claims:
                 others |= not claims
@@ -125,13 +120,18 @@ class Worker:
                 if claims:
                     self._visit(checkpoint, claims)
                     # A cell still wanted was taken over by somebody else meanwhile: wait for them.
-                    others |= bool(self._wanted(checkpoint))
+                    others |= bool(self._wanted(checkpoint)) and self._unreachable is None
         return others
+
+    def _order(self) -> list[Checkpoint]:
+        """The series; where room is short, what is on this disk comes first and makes some."""
+        series = list(self.plan.series.checkpoints)
+        if self.plan.recipe.series.disk_budget is not None:
+            series.sort(key=lambda checkpoint: here(checkpoint) is None)
+        return series
 
     def _wanted(self, checkpoint: Checkpoint) -> list[str]:
         if checkpoint.label in self._settled:
-            return []
-        if self._unreachable is not None and here(checkpoint) is None:
             return []
         status = self.writer.row("status", checkpoint.label, self.plan.layouts)
         again = self.retry and checkpoint.label not in self._tried
@@ -165,6 +165,8 @@ class Worker:
         except HubError as error:
             self._unreachable = error  # said once all that is on this disk is done
             return
+        except Stopped:
+            return  # somebody else has captured it meanwhile
         except (InputError, KeyboardInterrupt):
             raise
         except Exception as error:  # one checkpoint's fault must not stop the others
@@ -175,6 +177,7 @@ class Worker:
             for label, lease in claims.items():
                 if lease.held():
                     self.writer.set_cell(label, checkpoint.label, error=reason, status=FAILED)
+            self.fetcher.finished(checkpoint)
             self.report(Event("failed", checkpoint.label, detail=reason))
             return
         finally:
@@ -202,8 +205,10 @@ class Worker:
 
         All that is slow or needs a model is in here; benchmarks/scale.py puts a sleep in its place.
         """
-        self.fetcher.ahead(c for c in self.plan.series.checkpoints if self._wanted(c))
+        self.fetcher.ahead(self._upcoming(checkpoint))
         path = self.fetcher.bring(checkpoint)
+        if checkpoint.repository and not checkpoint.commit:
+            self.writer.pin(replace(checkpoint, commit=path.name))
         weights = self._pass_gate(checkpoint, path)
         capture = self.plan.recipe.capture
         loaded = load_model(
@@ -211,9 +216,26 @@ class Worker:
         )
         return weights, self._capture(checkpoint, self._open(checkpoint, loaded), labels)
 
+    def _upcoming(self, current: Checkpoint) -> Iterator[Checkpoint]:
+        """What is to be captured next: this one first, and none that another process has in hand."""
+        yield current
+        for checkpoint in self._order():
+            wanted = self._wanted(checkpoint) if checkpoint.label != current.label else []
+            if wanted and not self.writer.claim(f"{checkpoint.label}:{wanted[0]}").is_taken():
+                yield checkpoint
+
+    def _read(self, checkpoint: Checkpoint, path: Path) -> Fingerprint:
+        """Digests of the weights; a file that is not the hub's bytes is fetched once more."""
+        try:
+            return fingerprint(path)
+        except BytesError as error:
+            if not checkpoint.repository:
+                raise
+            return fingerprint(self.fetcher.again(checkpoint, error))
+
     def _pass_gate(self, checkpoint: Checkpoint, path: Path) -> str:
         """Digest of the weights, once they are known to be their own."""
-        found = fingerprint(path)
+        found = self._read(checkpoint, path)
         self._same_weights(checkpoint, path, found.digest)
         gate.remember(self.writer, checkpoint, found)
         accept = self.plan.recipe.series.accept

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from runs.errors import InputError, PhasescopeError
 from runs.scene_commands import add_scene_commands
@@ -146,14 +145,11 @@ def plan(recipe: Recipe) -> None:
 @app.command()
 def fetch(recipe: Recipe) -> None:
     """Bring a hub's checkpoints into its cache, for machines without a network."""
-    from runs.jobs import fetch_all
+    from runs.fetch_jobs import fetch_all
     from runs.recipe import load_recipe
 
     console = open_console()
-    failed = fetch_all(load_recipe(recipe), console)
-    for label, reason in failed.items():
-        console.print(Text.assemble(("failed", "red"), f" {label}: {reason}"), soft_wrap=True)
-    if failed:
+    if fetch_all(load_recipe(recipe), console):
         raise typer.Exit(1)
 
 
@@ -165,13 +161,17 @@ def verify(
     ],
 ) -> None:
     """Check that every checkpoint is the one its label says, against all others."""
-    from runs.jobs import verify_any
+    from runs.fetch_jobs import verify_any
     from runs.screens import show_verdicts
 
     console = open_console()
-    verdicts = verify_any(what, console)
-    show_verdicts(verdicts, console)
-    if not all(verdict.good for verdict in verdicts):
+    found = verify_any(what, console)
+    for line in found.told:
+        console.print(line, style="yellow", soft_wrap=True)
+    show_verdicts(found.verdicts, console)
+    if found.unreachable is not None:
+        raise found.unreachable
+    if not all(verdict.good for verdict in found.verdicts):
         raise typer.Exit(1)
 
 

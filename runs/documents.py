@@ -58,7 +58,8 @@ def read_documents(
         raise InputError(f"{path}: is not a regular file; save the text in one")  # a pipe may hang
     try:
         found = [
-            _document(path, row, where, text, columns) for where, row in reader(path, text, columns)
+            to_document(path, row, where, text, columns)
+            for where, row in reader(path, text, columns)
         ]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; set the input's `path`") from None
@@ -117,9 +118,16 @@ def _parquet(
             yield f"row {row}", record
 
 
-def _document(
+def to_document(
     path: Path, row: Mapping[str, Any], where: str, text: str, columns: tuple[str, ...]
 ) -> Document:
+    """A row of a file as a document.
+
+    Raises
+    ------
+    InputError
+        If it lacks a column, or its text is no string that a tokenizer takes.
+    """
     for name in (text, *columns):
         if name not in row or row[name] is None:
             raise InputError(

@@ -29,6 +29,18 @@ class CheckpointError(PhasescopeError):
     """One checkpoint cannot be captured: it is marked with the reason and the run goes on."""
 
 
+class GoneError(CheckpointError):
+    """The hub itself says that a revision or a file of it is not there."""
+
+
+class BytesError(CheckpointError):
+    """A file is not the bytes that the hub publishes; `path` is where it lies."""
+
+    def __init__(self, line: str, path: Path) -> None:
+        super().__init__(line)
+        self.path = path
+
+
 def line_of(error: BaseException) -> str:
     """The first line of what an error says, for a message of one line."""
     text = str(error).strip()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from runs import hub as hub_access
 from runs.checkpoints import Checkpoint, Series, in_order, named
-from runs.errors import InputError
+from runs.errors import HubError, InputError
+from runs.hub import cache as on_disk
+from runs.hub.client import Notice
+from runs.hub.listing import revisions_of
 from runs.published import (
     PYTHIA_RATE,
     PYTHIA_STEPS,
@@ -33,6 +36,28 @@ OLMO_2 = {
 }
 OLMO_3 = {"7b": "allenai/Olmo-3-1025-7B", "32b": "allenai/Olmo-3-1125-32B"}
 _EARLY_STEPS = range(1000, 11_000, 1000)
+
+
+@dataclass(frozen=True)
+class Known:
+    """Revisions that are known without a hub, and whether it is asked all the same.
+
+    Attributes
+    ----------
+    revisions : tuple of str
+        Such as a store remembers.
+    ask : bool
+        False takes these, or what a cache has.
+    notice
+        Told of waits for the hub.
+    """
+
+    revisions: tuple[str, ...] = ()
+    ask: bool = True
+    notice: Notice = lambda _: None
+
+
+NOTHING = Known()
 
 
 def pythia(
@@ -85,15 +110,17 @@ def pythia(
     return _series(name, labels, cache)
 
 
-def olmo(size: str, *, cache: Path | None = None) -> Series:
+def olmo(size: str, *, cache: Path | None = None, known: Known = NOTHING) -> Series:
     """OLMo, first generation: `1b`, `7b`, `7b-0724`.
 
     Steps of `7b-0724` were published as a table; the others' are those that a hub or its cache lists.
     """
-    return _olmo("OLMo", OLMO_1, size, cache)
+    return _olmo("OLMo", OLMO_1, size, cache, known)
 
 
-def olmo2(size: str, *, early: bool = True, cache: Path | None = None) -> Series:
+def olmo2(
+    size: str, *, early: bool = True, cache: Path | None = None, known: Known = NOTHING
+) -> Series:
     """OLMo-2 `1b`, `7b`, `13b`, `32b`: stage 1, and the ingredients of stage 2 as branches.
 
     Tokens of stage 2 count on from the end of stage 1.
@@ -106,8 +133,10 @@ def olmo2(size: str, *, early: bool = True, cache: Path | None = None) -> Series
         With `1b`: the early-training repository as its own branch; it is not the same run.
     cache
         The hub's cache.
+    known
+        As `hub`.
     """
-    series = _olmo("OLMo-2", OLMO_2, size, cache)
+    series = _olmo("OLMo-2", OLMO_2, size, cache, known)
     if size != "1b" or not early:
         return series
     name = OLMO_2["1b"] + "-early-training"
@@ -120,9 +149,9 @@ def olmo2(size: str, *, early: bool = True, cache: Path | None = None) -> Series
     return Series(series.name, in_order([*series.checkpoints, *more.checkpoints]), series.tokenizer)
 
 
-def olmo3(size: str, *, cache: Path | None = None) -> Series:
+def olmo3(size: str, *, cache: Path | None = None, known: Known = NOTHING) -> Series:
     """Olmo-3 `7b`, `32b`; steps are those that a hub or its cache lists (no table was published)."""
-    return _olmo("Olmo-3", OLMO_3, size, cache)
+    return _olmo("Olmo-3", OLMO_3, size, cache, known)
 
 
 def hub(
@@ -131,6 +160,7 @@ def hub(
     pattern: str | None = None,
     rate: int | None = None,
     cache: Path | None = None,
+    known: Known = NOTHING,
 ) -> Series:
     """Any repository whose revisions name steps.
 
@@ -144,13 +174,21 @@ def hub(
         Tokens a step, where they are not known.
     cache
         The hub's cache.
+    known
+        What is known from elsewhere, such as a store, should the hub be out of reach.
 
     Raises
     ------
     InputError
         If neither a hub nor the cache lists a matching revision, or the rate is unknown.
     """
-    listed = hub_access.revisions(repository, cache)
+    listed = list(dict.fromkeys((*known.revisions, *on_disk.cached(repository, cache))))
+    if known.ask or not listed:
+        try:
+            listed = list(revisions_of(repository, notice=known.notice))
+        except HubError:
+            if not listed:
+                raise
     per_step = rate or tokens_per_step(repository)
     if per_step is None:
         raise InputError(f"{repository}: tokens a step are unknown; set `series.tokens_per_step`")
@@ -183,13 +221,13 @@ def stages(repositories: Mapping[str, str], *, cache: Path | None = None) -> Ser
     for place, (branch, named_so) in enumerate(repositories.items(), start=1):
         repository, _, revision = named_so.partition("@")
         revision = revision or "main"
-        there = hub_access.cached(repository, cache).get(revision)
-        path = there or hub_access.repository_folder(repository, cache)
+        there = on_disk.cached(repository, cache).get(revision)
+        path = there or on_disk.repository_folder(repository, cache)
         found.append(
             Checkpoint(path, place, place, branch, revision, repository, there is not None)
         )
     last = max(found, key=lambda checkpoint: checkpoint.tokens)
-    return Series(last.repository, in_order(found), hub_access.tokenizer_of(found))
+    return Series(last.repository, in_order(found), on_disk.tokenizer_of(found))
 
 
 def _matched(repository: str, revision: str, pattern: str | None) -> tuple[str, int] | None:
@@ -211,13 +249,15 @@ def _matched(repository: str, revision: str, pattern: str | None) -> tuple[str, 
     return named(repository, revision)
 
 
-def _olmo(family: str, sizes: dict[str, str], size: str, cache: Path | None) -> Series:
+def _olmo(
+    family: str, sizes: dict[str, str], size: str, cache: Path | None, known: Known
+) -> Series:
     if size not in sizes:
         raise InputError(f"series.size: no {family} of {size}; there are {', '.join(sizes)}")
     name = sizes[size]
     steps = olmo_steps(name)
     if not steps:
-        return hub(name, cache=cache)
+        return hub(name, cache=cache, known=known)
     return _series(name, _olmo_labels(name, steps), cache)
 
 
@@ -243,9 +283,9 @@ def _olmo_labels(name: str, steps: Iterable[OlmoStep]) -> list[tuple[str, str, i
 
 def _series(name: str, labels: Iterable[tuple[str, str, int, int]], cache: Path | None) -> Series:
     """Checkpoints of published labels; those that the cache has are seen, whatever their suffix."""
-    cached = hub_access.cached(name, cache)
+    cached = on_disk.cached(name, cache)
     by_place = {named(name, revision): revision for revision in cached}
-    folder = hub_access.repository_folder(name, cache)
+    folder = on_disk.repository_folder(name, cache)
     found = []
     for label, branch, step, tokens in labels:
         there = label if label in cached else by_place.get((branch, step))
@@ -254,4 +294,4 @@ def _series(name: str, labels: Iterable[tuple[str, str, int, int]], cache: Path 
             Checkpoint(path, step, tokens, branch, there or label, name, there is not None)
         )
     ordered = in_order(found)
-    return Series(name, ordered, hub_access.tokenizer_of(ordered))
+    return Series(name, ordered, on_disk.tokenizer_of(ordered))

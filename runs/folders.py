@@ -12,12 +12,12 @@ from typing import Any
 
 from runs.checkpoints import Checkpoint, Series, in_order, named
 from runs.errors import InputError
+from runs.hub.cache import cached_revisions, is_cache
 from runs.integrity import GGUF
 from runs.published import tokens_per_step as published_rate
 
 MANIFEST = "series.json"
 _GGUF_NEEDS = ("gguf", "accelerate")
-_COMMIT = re.compile(rb"[0-9A-Za-z]{1,64}")
 _STEP = re.compile(r"^(?:.*[-_])?(?:global_)?(?:step|checkpoint)[-_]?(\d+)(?:[-_].*)?$")
 
 
@@ -149,32 +149,6 @@ def _from_manifest(
             f"{manifest}: `checkpoints` must list objects with `path` and `step` ({error!r})"
         ) from None
     return found, str(content.get("name", root.name))
-
-
-def is_cache(root: Path) -> bool:
-    """Whether a folder is a repository's folder in a hub's cache."""
-    return (root / "refs").is_dir() and (root / "snapshots").is_dir()
-
-
-def cached_revisions(root: Path) -> dict[str, Path]:
-    """Revisions in a repository's cache folder and the folders of their files, without a network."""
-    refs = sorted(p for p in (root / "refs").rglob("*") if p.is_file())
-    names = [ref.relative_to(root / "refs").as_posix() for ref in refs]
-    return {n: snapshot for n in names if (snapshot := cached_revision(root, n)) is not None}
-
-
-def cached_revision(root: Path, revision: str) -> Path | None:
-    """The folder of one revision's files in a repository's cache folder, None if it is not there."""
-    ref = root / "refs" / revision
-    commit = commit_of(ref) if ref.is_file() else ""
-    snapshot = root / "snapshots" / commit
-    return snapshot if commit and snapshot.is_dir() else None
-
-
-def commit_of(ref: Path) -> str:
-    """The commit that a reference of a cache holds; "" if it is damaged, as if it were not there."""
-    content = ref.read_bytes().strip()
-    return content.decode() if _COMMIT.fullmatch(content) else ""
 
 
 def _from_cache(root: Path, tokens_per_step: int | None) -> tuple[list[Checkpoint], str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,6 +81,10 @@ class InputSet:
         How repeated tokens are laid out, in a set of them.
     scenes : Scenes or None
         Cases and their images, a sample a case, in a set of scenes.
+    source : str
+        Digest of what the set was made from, "" if that is not one file; a store's set is known by it.
+    commit : str
+        Commit of the hub's data set that the text was read from, if it was.
     """
 
     name: str
@@ -94,6 +99,8 @@ class InputSet:
     answer: NDArray[np.int32] | None = None
     repetition: Repetition | None = None
     scenes: Scenes | None = None
+    source: str = ""
+    commit: str = ""
 
     @property
     def samples(self) -> int:
@@ -149,7 +156,13 @@ def tokenizer_digest(tokenizer: Any) -> str:
     return hashlib.sha256((content + special).encode()).hexdigest()
 
 
-def build_set(name: str, table: InputTable, tokenizer: Tokenizer) -> InputSet:
+def build_set(
+    name: str,
+    table: InputTable,
+    tokenizer: Tokenizer,
+    *,
+    documents: Iterable[Document] | None = None,
+) -> InputSet:
     """Tokenise one `[inputs.NAME]` table.
 
     In mode `document` a document is truncated to `length`, right-padded, and dropped if it has fewer
@@ -168,6 +181,9 @@ def build_set(name: str, table: InputTable, tokenizer: Tokenizer) -> InputSet:
         The checked table.
     tokenizer
         A Hugging Face tokenizer.
+    documents
+        The text, in its order, where it does not come from the table's `path`; read no further than is
+        needed.
 
     Returns
     -------
@@ -193,12 +209,12 @@ def build_set(name: str, table: InputTable, tokenizer: Tokenizer) -> InputSet:
         from runs.word_inputs import build_words
 
         return build_words(name, table, tokenizer)
-    more = [name for name in (table.group, table.answer) if name]
-    columns = tuple(dict.fromkeys((*table.labels, *more)))
-    documents = read_documents(table.path, text=table.text, columns=columns)
-    if table.shuffle_seed is not None:
-        order = np.random.default_rng(table.shuffle_seed).permutation(len(documents))
-        documents = [documents[i] for i in order]
+    if documents is None:
+        whole = read_documents(table.path, text=table.text, columns=columns_of(table))
+        if table.shuffle_seed is not None:
+            order = np.random.default_rng(table.shuffle_seed).permutation(len(whole))
+            whole = [whole[i] for i in order]
+        documents = whole
     if table.answer and tokenizer.eos_token_id is None:
         raise InputError(f"{key}.answer: the tokenizer has no end-of-text token to end an answer")
     make = _windows if table.mode == "packed" else _answered if table.answer else _documents
@@ -210,23 +226,29 @@ def build_set(name: str, table: InputTable, tokenizer: Tokenizer) -> InputSet:
     if len(samples) < FOLDS:
         wanted = table.min_length if table.mode == "document" else table.length
         raise InputError(
-            f"{table.path}: `{key}` gives {len(samples)} samples of at least {wanted} tokens, and at "
+            f"{table.dataset or table.path}: `{key}` gives {len(samples)} samples of at least {wanted} tokens, and at "
             f"least {FOLDS} are needed; give longer text or a smaller length"
         )
     return _assemble(name, table, tokenizer, samples)
 
 
+def columns_of(table: InputTable) -> tuple[str, ...]:
+    """Columns that are wanted of every document beside its text."""
+    more = [name for name in (table.group, table.answer) if name]
+    return tuple(dict.fromkeys((*table.labels, *more)))
+
+
 def _ids(
-    documents: Sequence[Document], tokenizer: Tokenizer
+    documents: Iterable[Document], tokenizer: Tokenizer
 ) -> Iterator[tuple[Document, list[int]]]:
-    for start in range(0, len(documents), _TOKENISED_AT_ONCE):
-        part = documents[start : start + _TOKENISED_AT_ONCE]
+    rest = iter(documents)
+    while part := list(islice(rest, _TOKENISED_AT_ONCE)):
         encoded = tokenizer([d.text for d in part], add_special_tokens=False)["input_ids"]
         yield from zip(part, encoded, strict=True)
 
 
 def _documents(
-    documents: Sequence[Document], table: InputTable, tokenizer: Tokenizer
+    documents: Iterable[Document], table: InputTable, tokenizer: Tokenizer
 ) -> Iterator[_Sample]:
     start = [tokenizer.bos_token_id] if table.add_bos and tokenizer.bos_token_id is not None else []
     for document, ids in _ids(documents, tokenizer):
@@ -236,12 +258,12 @@ def _documents(
 
 
 def _answered(
-    documents: Sequence[Document], table: InputTable, tokenizer: Tokenizer
+    documents: Iterable[Document], table: InputTable, tokenizer: Tokenizer
 ) -> Iterator[_Sample]:
     start = [tokenizer.bos_token_id] if table.add_bos and tokenizer.bos_token_id is not None else []
-    answers = [Document(str(d.columns[str(table.answer)]), {}) for d in documents]
-    both = zip(_ids(documents, tokenizer), _ids(answers, tokenizer), strict=True)
-    for (document, asked), (_, answer) in both:
+    for document, asked in _ids(documents, tokenizer):
+        text = str(document.columns[str(table.answer)])
+        answer = tokenizer([text], add_special_tokens=False)["input_ids"][0]
         prompt = [*start, *asked]
         whole = [*prompt, *answer, int(tokenizer.eos_token_id or 0)]
         if prompt and answer and table.min_length <= len(whole) <= table.length:
@@ -249,7 +271,7 @@ def _answered(
 
 
 def _windows(
-    documents: Sequence[Document], table: InputTable, tokenizer: Tokenizer
+    documents: Iterable[Document], table: InputTable, tokenizer: Tokenizer
 ) -> Iterator[_Sample]:
     start = [tokenizer.bos_token_id] if table.add_bos and tokenizer.bos_token_id is not None else []
     separator = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]

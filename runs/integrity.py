@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from runs.checkpoints import Checkpoint
 from runs.errors import CheckpointError, line_of
+from runs.hub.download import check_file
 
 GGUF = ".gguf"
 _SAFETENSORS, _BIN = "*.safetensors", "pytorch_model*.bin"
@@ -93,11 +95,34 @@ def fingerprint(path: Path) -> Fingerprint:
     ------
     CheckpointError
         If a file is missing, truncated or unreadable, or a tensor holds NaN or Inf; names it.
+    BytesError
+        If a file of a hub's cache is not the bytes that the hub publishes; small files too.
 
     Notes
     -----
-    Memory: one tensor. Time: reading and SHA-256 of every byte.
+    Memory: one tensor. Time: one read and two digests of every byte; files are compared with the hub's
+    digests by a second thread, which finds in memory what the first one has read, or the other way round.
     """
+    with ThreadPoolExecutor(1, thread_name_prefix="digest") as pool:
+        compared = pool.submit(_check_files, path)
+        try:
+            found = _of_tensors(path)
+        finally:
+            compared.result()  # a file that is another one says more than what is wrong with its tensors
+    return found
+
+
+def _check_files(path: Path) -> None:
+    """Every file of a snapshot against the digest its blob is named by."""
+    for file in sorted(path.iterdir()) if path.is_dir() else ():
+        if file.is_symlink() and file.is_file():
+            try:
+                check_file(file)
+            except OSError as error:
+                raise CheckpointError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def _of_tensors(path: Path) -> Fingerprint:
     files = weight_files(path)
     hashes = {f.name: f.resolve().name for f in files if len(f.resolve().name) == _BLOB}
     if path.suffix == GGUF:

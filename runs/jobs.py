@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import queue
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,17 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from runs.catalogue import MEASURES, Row
-from runs.claims import Event, Worker
+from runs.claims import Worker
 from runs.damage import blamed_on_damage
 from runs.errors import CheckpointError, InputError, PhasescopeError, concerning
-from runs.fetching import Fetcher
 from runs.folders import read_folder
 from runs.gate import apply_verdicts
 from runs.measures import find_row, is_current, keep, measure_dataset, sets_for
 from runs.ngrams.sets import write_sets
 from runs.phases import write_phases
-from runs.plan import Plan, make_plan, make_series, series_of
+from runs.plan import Plan, make_plan
 from runs.products import PRODUCTS
-from runs.progress import CaptureProgress, simple_bar
+from runs.progress import CaptureProgress, Event, simple_bar
 from runs.recipe import PhasesTable, Recipe, SeriesTable, load_recipe
 from runs.score_nodes import write_scores
 from runs.shards import Shard
@@ -119,7 +118,9 @@ def execute(
     console = console or Console(quiet=True)
     with concerning(recipe.source):
         train_missing(recipe, console)
-    whole = make_plan(recipe)
+    whole = make_plan(recipe, notice=say(console))
+    for line in whole.pinned.moved:
+        say(console)(line)
     rows = wanted_rows(recipe)
     with blamed_on_damage(recipe.store):
         return _execute(whole, rows, workers, retry, shard, again, console)
@@ -172,75 +173,9 @@ def conclude(path: Path, rows: list[Row], phases: PhasesTable, console: Console)
     return (*measured, *written)
 
 
-def fetch_all(recipe: Recipe, console: Console) -> dict[str, str]:
-    """Bring every checkpoint of a recipe into the hub's cache; labels and reasons of those that fail.
-
-    Raises
-    ------
-    InputError
-        If the series is not of a hub, the hub is out of reach, or the disk budget is too small.
-    """
-    series = series_of(recipe)
-    if not series.checkpoints[0].repository:
-        raise InputError(f"{recipe.source}: key `series.kind`: its files are on this disk already")
-    table = recipe.series.model_copy(update={"prefetch": 0})
-    fetcher, failed = Fetcher(table), {}
-    with simple_bar(console) as bar:
-        task = bar.add_task("fetch", total=len(series), note="")
-        # The last one first: the tokenizer comes with it.
-        for checkpoint in reversed(series.checkpoints):
-            bar.update(task, note=checkpoint.label)
-            try:
-                fetcher.bring(checkpoint)
-            except CheckpointError as error:
-                failed[checkpoint.label] = str(error)
-            bar.update(task, advance=1)
-        bar.update(task, note="")
-    return failed
-
-
-def verify_any(what: Path, console: Console) -> list[Verdict]:
-    """Verify the series of a recipe, of the recipe in a store, or in a folder.
-
-    Raises
-    ------
-    InputError
-        If it is none of these.
-    """
-    accept: tuple[str, ...] = ()
-    if what.is_file():
-        recipe = load_recipe(what)
-        series, accept = series_of(recipe), recipe.series.accept
-    elif (what / "zarr.json").is_file():
-        table = series_table_of(open_store(what))
-        series, accept = make_series(table), table.accept
-    else:
-        series = read_folder(what, tokens_per_step=1)
-    with simple_bar(console) as bar:
-        task = bar.add_task("verify", total=len(series), note="")
-
-        def advance(label: str) -> None:
-            bar.update(task, advance=1, note=label)
-
-        found = verify_series(series, accept=accept, advance=advance)
-        bar.update(task, completed=len(series), note="")
-    return found
-
-
-def series_table_of(tree: xr.DataTree) -> SeriesTable:
-    """The series table a store was made with, as its run kept it.
-
-    Raises
-    ------
-    InputError
-        If the store does not have it.
-    """
-    try:
-        return SeriesTable.model_validate_json(str(tree.attrs.get("series", "")))
-    except ValidationError:
-        raise InputError(
-            f"{tree.attrs['path']}: does not say its series; verify its recipe instead"
-        ) from None
+def say(console: Console) -> Callable[[str], None]:
+    """Print a line of a hub's: a wait, a branch that has moved."""
+    return lambda line: console.print(line, style="yellow", soft_wrap=True)
 
 
 def prepare(plan: Plan, writer: StoreWriter) -> None:
@@ -251,6 +186,7 @@ def prepare(plan: Plan, writer: StoreWriter) -> None:
         recipe=recipe.text,
         identity=plan.identity,
         series=recipe.series.model_dump_json(exclude_defaults=True),
+        shape=asdict(plan.shape),
     )
     writer.add_checkpoints(plan.series.checkpoints)
     for spec in plan.specs.values():
@@ -394,7 +330,7 @@ def _work(
     torch.set_num_threads(threads)
     threadpool_limits(threads)
     try:
-        plan = make_plan(recipe)
+        plan = make_plan(recipe, ask=False)
         plan = shard.part(plan) if shard else plan
         writer = StoreWriter(recipe.store)
         Worker(plan, writer, events.put, retry, parent, companions=workers).run()

@@ -55,6 +55,10 @@ class Lease:
         self._thread.start()
         return True
 
+    def is_taken(self) -> bool:
+        """Whether somebody lives on it."""
+        return self.path.exists() and not is_stale(self.path)
+
     def held(self) -> bool:
         """Whether the file still carries our token: ask before a claim is turned into a result."""
         content = _read(self.path)

@@ -1,4 +1,4 @@
-"""What a run over a published series would take, before anything of it is on this disk."""
+"""What a run over a published series would take, before its weights are on this disk."""
 
 from __future__ import annotations
 
@@ -9,82 +9,154 @@ import numpy as np
 from runs.architectures import ModelShape
 from runs.checkpoints import Series
 from runs.errors import InputError
-from runs.fetching import here
+from runs.hub.cache import here, located
+from runs.hub.client import Notice, is_offline
+from runs.hub.listing import commit_at, files_at, needed
+from runs.hub.texts import parquet_files
 from runs.inputs import FOLDS, InputSet
+from runs.integrity import weight_files
+from runs.loading import read_shape
 from runs.memory import sample_bytes
-from runs.plan import layout_bytes, layouts_of
+from runs.plan import layout_bytes, layouts_of, texts_folder, texts_of
 from runs.points import choose_points
 from runs.products.base import Spec
 from runs.published import Published, published
 from runs.recipe import Recipe
+from runs.remembered import Remembered
+from runs.starting import Pinned
 
 
 @dataclass(frozen=True)
 class Outline:
-    """Counts and bytes of a run, from published sizes.
+    """Counts and bytes of a run over a published series.
 
     Attributes
     ----------
     series : Series
     shape : ModelShape
-    fetched : int
-        Checkpoints that are on this disk already.
+    sizes_from : str
+        Where the model's sizes are from: its configuration, or a published table.
+    fetched, captured : int
+        Checkpoints whose weights are on this disk, and those that the store has already.
     download : int
         Bytes of the weights that are still to come.
     checkpoint_bytes : int
         Of one checkpoint's weight files.
     disk : int
-        Bytes of weights on the disk at a time, as `keep` and `prefetch` say.
+        Bytes of weights on the disk at a time, as `keep`, `prefetch` and `disk_budget` say.
     store : dict of str to int
         Bytes of one checkpoint's arrays by `SET/PRODUCT`.
     memory : dict of str to int
         Bytes of one process: weights, activations of one sample, moments.
+    texts : dict of str to str
+        By set: the hub's data set that its text is read from, and how many files it has.
     """
 
     series: Series
     shape: ModelShape
+    sizes_from: str
     fetched: int
+    captured: int
     download: int
     checkpoint_bytes: int
     disk: int
     store: dict[str, int]
     memory: dict[str, int]
+    texts: dict[str, str]
 
 
-def outline(recipe: Recipe, series: Series) -> Outline:
-    """Estimate a run without opening a file of the series.
+def outline(
+    recipe: Recipe, pinned: Pinned, known: Remembered, notice: Notice = lambda _: None
+) -> Outline:
+    """Estimate a run without reading a weight.
+
+    Parameters
+    ----------
+    recipe
+        From `load_recipe`.
+    pinned
+        Its series; what is asked of the hub is added to it.
+    known
+        What the store remembers.
+    notice
+        Told of waits for the hub.
 
     Raises
     ------
     InputError
-        If the model's sizes are not known, or a set has no `limit` to count with.
+        If the model's sizes cannot be known, or a set has no `limit` to count with.
     """
-    repository = series.checkpoints[0].repository
+    series = pinned.series
+    repository = series.checkpoints[-1].repository
     model = published(repository)
-    if model is None:
+    place = next((p for c in reversed(series.checkpoints) if (p := located(c))), None)
+    if place is None and model is None:
         raise InputError(
-            f"{repository}: its sizes are not published in a table; run `phasescope fetch RECIPE` "
-            "first, then plan from its files"
+            f"{repository}: its sizes are not published in a table and HF_HUB_OFFLINE is set; unset it, or "
+            "run `phasescope fetch RECIPE` first, then plan from its files"
         )
-    specs = {name: _spec(name, recipe, model.shape) for name in recipe.inputs}
-    fetched = sum(here(c) is not None for c in series.checkpoints)
-    missing = len(series) - fetched
-    store = layout_bytes(layouts_of(specs))
+    shape = model.shape if place is None and model is not None else read_shape(place)
+    size = _checkpoint_bytes(pinned, model, notice)
+    specs = {name: _spec(name, recipe, shape) for name in recipe.inputs}
+    cells = list(layouts_of(specs))
+    captured = {c.label for c in series.checkpoints if known.settled(c.label, cells)}
+    fetched = {c.label for c in series.checkpoints if here(c) is not None}
+    missing = len(series) - len(captured | fetched)
     table = recipe.series
-    held = len(series) if table.keep == "all" else min(len(series), 1 + table.prefetch)
-    disk = held * model.bytes
+    held = missing if table.keep == "all" else min(missing, 1 + table.prefetch)
+    disk = held * size
     if table.disk_budget is not None:
         disk = int(min(disk, table.disk_budget * 1e9))
     return Outline(
         series,
-        model.shape,
-        fetched,
-        missing * model.bytes,
-        model.bytes,
+        shape,
+        "published sizes" if place is None else "from its config.json",
+        len(fetched),
+        len(captured),
+        missing * size,
+        size,
         disk,
-        store,
-        _memory(recipe, model),
+        layout_bytes(layouts_of(specs)),
+        _memory(recipe, shape, size if model is None else model.parameters * _each(recipe)),
+        _texts(recipe, pinned, known, notice),
     )
+
+
+def _checkpoint_bytes(pinned: Pinned, model: Published | None, notice: Notice) -> int:
+    """Of the last checkpoint: as the hub lists it, or a table's where that has it."""
+    if pinned.checkpoint_bytes:
+        return pinned.checkpoint_bytes
+    if model is not None:
+        return model.bytes
+    last = pinned.series.checkpoints[-1]
+    if is_offline():
+        place = here(last)
+        return sum(f.stat().st_size for f in weight_files(place)) if place else 0
+    commit = last.commit or commit_at(last.repository, last.revision, notice=notice)
+    pinned.asked.append(f"the sizes of {last.repository} at {last.revision}")
+    files = needed(files_at(last.repository, commit, notice=notice))
+    return sum(file.size for file in files if file.is_weights)
+
+
+def _texts(recipe: Recipe, pinned: Pinned, known: Remembered, notice: Notice) -> dict[str, str]:
+    """What the sets are read from on a hub; asked, unless it is known or may not be asked."""
+    found = {}
+    for name, table in recipe.inputs.items():
+        if table.dataset is None:
+            continue
+        found[name] = f"{table.dataset}, {table.config or 'default'}, {table.split}"
+        if is_offline() or known.inputs(name) is not None:
+            continue
+        source = texts_of(table, texts_folder(recipe), notice=notice)
+        files = parquet_files(source, notice)
+        pinned.asked.append(f"the files of {source}")
+        found[name] += f" ({len(files)} Parquet files at {source.commit[:12]})"
+    return found
+
+
+def _each(recipe: Recipe) -> int:
+    """Bytes of a number in the forward pass."""
+    return 4 if recipe.capture.dtype == "float32" else 2
 
 
 def _spec(name: str, recipe: Recipe, shape: ModelShape) -> Spec:
@@ -108,16 +180,11 @@ def _spec(name: str, recipe: Recipe, shape: ModelShape) -> Spec:
     return Spec(inputs, points, shape, recipe.capture_of(name), shape.vocabulary)
 
 
-def _memory(recipe: Recipe, model: Published) -> dict[str, int]:
-    capture, shape = recipe.capture, model.shape
-    each = 4 if capture.dtype == "float32" else 2
+def _memory(recipe: Recipe, shape: ModelShape, weights: int) -> dict[str, int]:
     longest = max(table.length for table in recipe.inputs.values())
-    found = {
-        "weights": model.parameters * each,
-        "one sample": sample_bytes(longest, shape.width),
-    }
+    found = {"weights": weights, "one sample": sample_bytes(longest, shape.width)}
     if any("moments" in recipe.capture_of(name).products for name in recipe.inputs):
         # Running fold and total, in float64, a layer and pool.
-        pools = len(capture.moments.pools)
+        pools = len(recipe.capture.moments.pools)
         found["moments"] = 2 * pools * shape.layers * shape.width**2 * 8
     return found

@@ -13,15 +13,27 @@ from pathlib import Path
 from runs.architectures import ModelShape
 from runs.backends import check_supported
 from runs.errors import InputError, concerning
-from runs.hub import located
-from runs.inputs import InputSet, build_set, load_tokenizer, tokenizer_digest
+from runs.families import NOTHING, Known
+from runs.hub.cache import cache_root, located
+from runs.hub.client import Notice
+from runs.hub.texts import Sample, TextSource, text_source
+from runs.inputs import (
+    InputSet,
+    Tokenizer,
+    build_set,
+    columns_of,
+    load_tokenizer,
+    tokenizer_digest,
+)
 from runs.loading import quiet_transformers, read_shape
 from runs.ngrams.source import NgramSource, ngram_source
 from runs.points import choose_points
 from runs.products import PRODUCTS
 from runs.products.base import ArraySpec, Spec
-from runs.recipe import Recipe, SeriesTable
+from runs.recipe import InputTable, Recipe, SeriesTable
+from runs.remembered import DATASET, Remembered, remembered, source_of_set
 from runs.series import Series, gguf, hub, local, olmo, olmo2, olmo3, pythia, stages
+from runs.starting import Pinned, pin, start
 from runs.trained import trained
 from runs.visits import VISITS
 from runs.writing import SCHEMA
@@ -44,6 +56,8 @@ class Plan:
         All checkpoints that belong together, where `series` is a shard of them.
     ngrams : NgramSource or None
         The text the model was trained on, if the recipe names it.
+    pinned : Pinned
+        What the hub was asked of the series, and which of its branches have moved.
     """
 
     recipe: Recipe
@@ -52,6 +66,7 @@ class Plan:
     specs: dict[str, Spec]
     identity: dict[str, str]
     whole: Series
+    pinned: Pinned
     ngrams: NgramSource | None = None
 
     @cached_property
@@ -99,13 +114,20 @@ def layout_bytes(layouts: Mapping[str, Mapping[str, ArraySpec]]) -> dict[str, in
     return {k: sum(a.bytes for a in layout.values()) for k, layout in layouts.items()}
 
 
-def make_plan(recipe: Recipe) -> Plan:
+def make_plan(recipe: Recipe, *, ask: bool = True, notice: Notice = lambda _: None) -> Plan:
     """Check a recipe against the series and the text it names.
+
+    What is missing of a published series to begin with (commits, one configuration, the tokenizer, a
+    sample of a hub's texts) is fetched. A store that has everything needs none of it.
 
     Parameters
     ----------
     recipe
         From `load_recipe`.
+    ask
+        Whether a hub may be asked; False takes what another process has fetched.
+    notice
+        Told of waits for a hub.
 
     Returns
     -------
@@ -114,35 +136,98 @@ def make_plan(recipe: Recipe) -> Plan:
     Raises
     ------
     InputError
-        If a file is missing, text is too short, a visit is unknown, or tokenizer and model differ.
+        If a file is missing, text is too short, a visit is unknown, or tokenizer and model differ; a
+        `HubError` if something is missing and the hub cannot be used.
     """
     with concerning(recipe.source):
         check_recipe(recipe)
-        return _make_plan(recipe)
-
-
-def _make_plan(recipe: Recipe) -> Plan:
-    capture = recipe.capture
-    series = make_series(recipe.series)
-    with quiet_transformers():
-        shape = _first_shape(series)
-        if series.tokenizer is None:
-            raise InputError(
-                f"{series.name}: no tokenizer is on this disk; run `phasescope fetch RECIPE` where "
-                "there is a network, or set `series.tokenizer`"
+        known = remembered(recipe.store)
+        pinned = pinned_series(recipe, known, ask=ask, notice=notice)
+        with quiet_transformers():
+            return _of_store(recipe, known, pinned) or _make_plan(
+                recipe, known, pinned, ask, notice
             )
-        tokenizer = load_tokenizer(series.tokenizer)
-        sets = {name: build_set(name, entry, tokenizer) for name, entry in recipe.inputs.items()}
+
+
+def pinned_series(
+    recipe: Recipe, known: Remembered, *, ask: bool = True, notice: Notice = lambda _: None
+) -> Pinned:
+    """The series of a recipe with the commits that its store remembers, or that a hub tells."""
+    with concerning(recipe.source):
+        revisions = Known(tuple(known.revisions.values()), ask, notice)
+        series = make_series(recipe.series, known=revisions)
+        return pin(series, known, ask=ask, notice=notice)
+
+
+def _of_store(recipe: Recipe, known: Remembered, pinned: Pinned) -> Plan | None:
+    """The plan of what is captured already, from the store alone; None if anything is missing in it."""
+    products = {
+        name: [*recipe.capture_of(name).products, *recipe.capture_of(name).visits]
+        for name in recipe.inputs
+    }
+    cells = [f"{name}/{product}" for name, listed in products.items() for product in listed]
+    series = pinned.series
+    if (
+        known.shape is None
+        or recipe.memorisation.named
+        or not all(known.settled(c.label, cells) for c in series.checkpoints)
+    ):
+        return None
+    sets = {}
+    for name, table in recipe.inputs.items():
+        commit = _kept_commit(known, name, table)
+        source = source_of_set(table, known.tokenizer, commit)
+        found = known.set_of(name, table, source) if source else None
+        if found is None:
+            return None
+        sets[name] = found
+    return _plan(recipe, series, known.shape, sets, known.vocabulary, known.tokenizer, pinned)
+
+
+def _kept_commit(known: Remembered, name: str, table: InputTable) -> str:
+    """The commit of a hub's texts that a set in the store was read from."""
+    found = known.inputs(name) if table.dataset else None
+    return "" if found is None else str(found.attrs.get(DATASET, ""))
+
+
+def _make_plan(
+    recipe: Recipe, known: Remembered, pinned: Pinned, ask: bool, notice: Notice
+) -> Plan:
+    table = recipe.series
+    own = table.tokenizer is not None
+    series = start(pinned, cache=table.cache, tokenizer=not own, ask=ask, notice=notice)
+    shape = _first_shape(series)
+    if series.tokenizer is None:
+        raise InputError(
+            f"{series.name}: no tokenizer is on this disk; run `phasescope fetch RECIPE` where "
+            "there is a network, or set `series.tokenizer`"
+        )
+    tokenizer = load_tokenizer(series.tokenizer)
+    digest = tokenizer_digest(tokenizer)
+    sets = {name: _set(recipe, known, name, tokenizer, digest, notice) for name in recipe.inputs}
     for inputs in sets.values():
         _check_vocabulary(inputs, shape, series)
     # Rows of the unembedding beyond the tokenizer pad it to a round size and are no tokens.
     vocabulary = min(shape.vocabulary, len(tokenizer))
-    known = tokenizer_digest(tokenizer)
-    ngrams = ngram_source(recipe, tokenizer, series.tokenizer, known)
+    ngrams = ngram_source(recipe, tokenizer, series.tokenizer, digest)
+    return _plan(recipe, series, shape, sets, vocabulary, digest, pinned, ngrams)
+
+
+def _plan(
+    recipe: Recipe,
+    series: Series,
+    shape: ModelShape,
+    sets: Mapping[str, InputSet],
+    vocabulary: int,
+    tokenizer: str,
+    pinned: Pinned,
+    ngrams: NgramSource | None = None,
+) -> Plan:
+    extra = recipe.capture.hidden.extra_positions
     specs = {
         name: Spec(
             inputs,
-            choose_points(inputs, extra_positions=capture.hidden.extra_positions),
+            choose_points(inputs, extra_positions=extra),
             shape,
             recipe.capture_of(name),
             vocabulary,
@@ -152,10 +237,73 @@ def _make_plan(recipe: Recipe) -> Plan:
         for name, inputs in sets.items()
     }
     _check_heads(layouts_of(specs), shape)  # what a visit cannot do with a set is refused here too
-    identity = _identity(specs, known, shape)
+    identity = _identity(specs, tokenizer, shape)
     if ngrams is not None:
         identity["memorisation"] = ngrams.digest
-    return Plan(recipe, series, shape, specs, identity, series, ngrams)
+    return Plan(recipe, series, shape, specs, identity, series, pinned, ngrams)
+
+
+def _set(
+    recipe: Recipe,
+    known: Remembered,
+    name: str,
+    tokenizer: Tokenizer,
+    digest: str,
+    notice: Notice,
+) -> InputSet:
+    """One set: as the store has it, if it was made from the same text, else tokenised now."""
+    table = recipe.inputs[name]
+    texts = None
+    if table.dataset is not None:
+        kept = _kept_commit(known, name, table)
+        texts = texts_of(table, texts_folder(recipe), commit=kept, notice=notice)
+    commit = "" if texts is None else texts.commit
+    source = source_of_set(table, digest, commit)
+    found = known.set_of(name, table, source) if source else None
+    if found is not None:
+        return found
+    if texts is None:
+        return replace(build_set(name, table, tokenizer), source=source)
+    sample = Sample(texts, texts_folder(recipe), notice)
+    inputs = build_set(name, table, tokenizer, documents=sample)
+    sample.keep()
+    described = f"{inputs.description}, of {texts}"
+    return replace(inputs, source=source, commit=commit, description=described)
+
+
+def texts_of(
+    table: InputTable, folder: Path, *, commit: str = "", notice: Notice = lambda _: None
+) -> TextSource:
+    """The texts of a hub that a table names, pinned to a commit."""
+    assert table.dataset is not None
+    return text_source(
+        table.dataset,
+        folder,
+        config=table.config,
+        split=table.split,
+        revision=table.revision,
+        text=table.text,
+        columns=columns_of(table),
+        seed=table.shuffle_seed,
+        commit=commit,
+        notice=notice,
+    )
+
+
+def fetch_texts(recipe: Recipe, series: Series, *, notice: Notice = lambda _: None) -> list[str]:
+    """Bring the samples of a hub's texts that a recipe reads to this disk; a line for each."""
+    told: list[str] = []
+    for name, table in recipe.inputs.items():
+        if table.dataset is not None and series.tokenizer is not None:
+            tokenizer = load_tokenizer(series.tokenizer)
+            found = _set(recipe, remembered(recipe.store), name, tokenizer, "", notice)
+            told.append(f"set {name}: {found.description}")
+    return told
+
+
+def texts_folder(recipe: Recipe) -> Path:
+    """Where samples of a hub's texts are kept: beside the hub's cache."""
+    return cache_root(recipe.series.cache) / "phasescope-texts"
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -189,9 +337,17 @@ def series_of(recipe: Recipe) -> Series:
         return make_series(recipe.series)
 
 
-def make_series(table: SeriesTable) -> Series:
-    """The series that a recipe names, with its selection."""
-    series = _whole_series(table)
+def make_series(table: SeriesTable, *, known: Known = NOTHING) -> Series:
+    """The series that a recipe names, with its selection.
+
+    Parameters
+    ----------
+    table
+        `[series]`.
+    known
+        Revisions that a store remembers, should neither table nor hub tell them.
+    """
+    series = _whole_series(table, known)
     if table.tokenizer is not None:
         series = replace(series, tokenizer=table.tokenizer)
     return series.select(
@@ -202,7 +358,7 @@ def make_series(table: SeriesTable) -> Series:
     )
 
 
-def _whole_series(table: SeriesTable) -> Series:
+def _whole_series(table: SeriesTable, known: Known) -> Series:
     size, cache = table.size or "", table.cache
     match table.kind:
         case "gguf":
@@ -217,11 +373,11 @@ def _whole_series(table: SeriesTable) -> Series:
                 cache=cache,
             )
         case "olmo":
-            return olmo(size, cache=cache)
+            return olmo(size, cache=cache, known=known)
         case "olmo2":
-            return olmo2(size, early=table.early, cache=cache)
+            return olmo2(size, early=table.early, cache=cache, known=known)
         case "olmo3":
-            return olmo3(size, cache=cache)
+            return olmo3(size, cache=cache, known=known)
         case "trained":
             return trained(table)
         case "stages":
@@ -232,6 +388,7 @@ def _whole_series(table: SeriesTable) -> Series:
                 pattern=table.pattern,
                 rate=table.tokens_per_step,
                 cache=cache,
+                known=known,
             )
     return local(table.folder, tokens_per_step=table.tokens_per_step, tokenizer=table.tokenizer)
 

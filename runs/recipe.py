@@ -102,7 +102,18 @@ class SeriesTable(Table):
         return self.path
 
 
-_TEXT_KEYS = ("path", "length", "text", "answer", "min_length", "labels", "group")
+_FROM_A_HUB = ("config", "split", "revision", "column")
+_TEXT_KEYS = (
+    "path",
+    "dataset",
+    *_FROM_A_HUB,
+    "length",
+    "text",
+    "answer",
+    "min_length",
+    "labels",
+    "group",
+)
 _REPEATED_KEYS = ("period", "repeats", "id_range")
 
 
@@ -112,9 +123,16 @@ class InputTable(WordKeys, SceneKeys):
     With mode `repeated` there is no text: `period`, `repeats`, `limit` and `shuffle_seed` are required,
     and `length` follows from them. With mode `words` a sample is a window of words: see `WordKeys`; with
     mode `scenes` it is an image with a text and a question: see `SceneKeys`.
+
+    Text is in a file (`path`) or in a data set of a hub (`dataset`, with `config`, `split`, `revision` and
+    `column`), of which a sample of `limit` is read.
     """
 
     path: Path
+    dataset: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
+    config: str | None = None
+    split: str = "train"
+    revision: str = "main"
     mode: Literal["document", "packed", "repeated", "words", "scenes"]
     length: Annotated[Whole, Field(ge=2)]
     text: str = "text"
@@ -145,6 +163,28 @@ class InputTable(WordKeys, SceneKeys):
         known = all(type(size) is int and 0 < size < 2**31 for size in sizes)
         length = sizes[0] * sizes[1] + (table.get("add_bos") is True) if known else 2
         return {**table, "path": Path(), "length": max(length, 2)}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_a_hub(cls, table: Any) -> Any:
+        """Refuse keys of a data set without one, and beside one what goes with files; fill in what follows."""
+        if not isinstance(table, Mapping):
+            return table
+        given = [key for key in _FROM_A_HUB if key in table]
+        if "dataset" not in table:
+            if given:
+                raise ValueError(f"`{given[0]}` goes with `dataset` only")
+            return table
+        if "path" in table:
+            raise ValueError("`path` does not go with `dataset`: give one of them")
+        if table.get("mode") not in ("document", "packed"):
+            raise ValueError('`dataset` goes with mode = "document" or "packed"')
+        if table.get("limit") is None:
+            raise ValueError("`limit` is required with `dataset`: how many samples are read of it")
+        if "column" in table and "text" in table:
+            raise ValueError("`column` and `text` mean the same: give one of them")
+        rest = {key: value for key, value in table.items() if key != "column"}
+        return {**rest, "path": Path(), **({"text": table["column"]} if "column" in table else {})}
 
     @model_validator(mode="after")
     def _consistent(self) -> InputTable:

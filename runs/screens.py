@@ -19,7 +19,9 @@ from runs.faults import known_faults
 from runs.outline import Outline
 from runs.plan import Plan, free_disk
 from runs.products import PRODUCTS
+from runs.progress import in_bytes as _bytes
 from runs.recipe import Recipe
+from runs.starting import Pinned
 from runs.verify import Verdict
 from runs.visits import VISITS
 from runs.writing import DONE, FAILED
@@ -66,8 +68,8 @@ def show_plan(plan: Plan, console: Console) -> None:
     )
 
 
-def show_outline(found: Outline, recipe: Recipe, console: Console) -> None:
-    """What a run over a published series would take, from published sizes."""
+def show_outline(found: Outline, pinned: Pinned, recipe: Recipe, console: Console) -> None:
+    """What a run over a published series would take, before its weights are here."""
     series, shape = found.series, found.shape
     branches = sorted({c.branch for c in series.checkpoints})
     unseen = sum(not c.verified for c in series.checkpoints)
@@ -79,17 +81,30 @@ def show_outline(found: Outline, recipe: Recipe, console: Console) -> None:
         ),
         soft_wrap=True,
     )
-    console.print(
-        f"{unseen} of their labels are unverified: made from published steps, not seen on a hub"
-        if unseen
-        else "all of their labels were seen in the hub's cache"
-    )
+    if unseen and pinned.asked:
+        first = next(c for c in series.checkpoints if not c.verified)
+        said = f"{unseen} of their revisions are not on the hub, such as {first.revision}"
+    elif unseen:
+        said = (
+            f"{unseen} of their labels are unverified: made from published steps, not seen on a hub"
+        )
+    else:
+        said = (
+            "all of their labels were seen on the hub"
+            if pinned.asked
+            else ("all of their labels were seen in the hub's cache")
+        )
+    console.print(said, soft_wrap=True)
+    if pinned.asked:
+        console.print(f"asked the hub for {', '.join(pinned.asked)}", soft_wrap=True)
     console.print(
         f"{shape.architecture}: {shape.blocks} blocks, width {shape.width}, {shape.heads} heads, "
-        f"vocabulary {shape.vocabulary:,} (published sizes)"
+        f"vocabulary {shape.vocabulary:,} ({found.sizes_from})",
+        soft_wrap=True,
     )
     for name, table in recipe.inputs.items():
         there = "" if table.path.exists() else f", not there yet: {table.path}"
+        there = f" of {found.texts[name]}" if name in found.texts else there
         console.print(
             Text.assemble(
                 "set ", (name, "bold"), f": at most {table.limit:,} × {table.length} tokens{there}"
@@ -100,6 +115,8 @@ def show_outline(found: Outline, recipe: Recipe, console: Console) -> None:
     count = len(series)
     series_table.add_row("weights of one checkpoint", _bytes(found.checkpoint_bytes))
     series_table.add_row("on this disk already", f"{found.fetched} of {count} checkpoints")
+    if found.captured:
+        series_table.add_row("in the store already", f"{found.captured} of {count} checkpoints")
     series_table.add_row("to download", _bytes(found.download))
     series_table.add_row("weights on the disk at a time", _bytes(found.disk))
     each = sum(found.store.values())
@@ -222,11 +239,3 @@ def show_list(what: str, console: Console) -> None:
             f"no catalogue `{what}`; there are measures, figures, series, backends, architectures"
         )
     console.print(table)
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

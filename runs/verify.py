@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from runs import hub
 from runs.checkpoints import Checkpoint, Series
-from runs.errors import CheckpointError, HubError
-from runs.fetching import here
+from runs.errors import BytesError, CheckpointError, GoneError, HubError
+from runs.hub.cache import here
+from runs.hub.client import Notice, is_offline
+from runs.hub.listing import commit_at, files_at, needed
 from runs.integrity import Fingerprint, fingerprint, judge_series
 
 
@@ -32,7 +33,8 @@ def verify_series(
     *,
     accept: Sequence[str] = (),
     advance: Callable[[str], None] = lambda _: None,
-) -> list[Verdict]:
+    notice: Notice = lambda _: None,
+) -> tuple[list[Verdict], HubError | None]:
     """Digest every checkpoint that is on this disk, and compare all with all.
 
     Of those that are not, the hub's own hashes of their files are compared with each other if a hub
@@ -46,11 +48,16 @@ def verify_series(
         Labels that are taken as they are.
     advance
         Called with the label of each checkpoint that is done.
+    notice
+        Told of waits for a hub.
 
     Returns
     -------
     list of Verdict
         In the order of the series.
+    HubError or None
+        Why a hub could not be asked about those that are not here; None if it was, or need not be, or
+        `HF_HUB_OFFLINE` forbids it.
     """
     prints: dict[str, Fingerprint] = {}
     reasons: dict[str, str] = {}
@@ -63,16 +70,18 @@ def verify_series(
         try:
             prints[checkpoint.label] = fingerprint(path)
         except CheckpointError as error:
-            reasons[checkpoint.label] = _kind(str(error))
+            reasons[checkpoint.label] = _kind(error)
         advance(checkpoint.label)
     large = {label: print_.large for label, print_ in prints.items()}
     reasons |= judge_series(series.checkpoints, large, accept=accept)
     sources = {c.label: "not on this disk" for c in remote}
-    hashes = _hashes(remote, advance)
+    hashes, gone, unreachable = _hashes(remote, advance, notice)
+    reasons |= gone
+    sources |= dict.fromkeys(gone, "the hub's list")
     if hashes:
         reasons |= judge_series(series.checkpoints, hashes, accept=accept)
         sources |= dict.fromkeys(hashes, "the hub's hashes of its files")
-    return [
+    verdicts = [
         Verdict(
             c,
             reasons.get(c.label, ""),
@@ -81,26 +90,35 @@ def verify_series(
         )
         for c in series.checkpoints
     ]
+    return verdicts, unreachable
 
 
 def _hashes(
-    remote: Sequence[Checkpoint], advance: Callable[[str], None]
-) -> dict[str, frozenset[str]]:
-    """SHA-256 of the weight files of revisions that are not here, as far as a hub tells them."""
+    remote: Sequence[Checkpoint], advance: Callable[[str], None], notice: Notice
+) -> tuple[dict[str, frozenset[str]], dict[str, str], HubError | None]:
+    """SHA-256 of the weight files of revisions that are not here, and those that a hub does not have."""
     found: dict[str, frozenset[str]] = {}
-    for checkpoint in remote:
+    gone: dict[str, str] = {}
+    for checkpoint in remote if not is_offline() else ():
+        repository = checkpoint.repository
         try:
-            files = hub.published_hashes(checkpoint.repository, checkpoint.revision)
-        except HubError:
-            return found  # out of reach: the rest will be, too
-        weights = {h for name, h in files.items() if name.endswith((".safetensors", ".bin"))}
-        found[checkpoint.label] = frozenset(weights)
+            commit = checkpoint.commit or commit_at(repository, checkpoint.revision, notice=notice)
+            files = needed(files_at(repository, commit, notice=notice))
+        except GoneError as error:
+            gone[checkpoint.label] = f"not on the hub: {error}"
+        except HubError as error:
+            return found, gone, error  # the rest cannot be asked, either
+        else:
+            found[checkpoint.label] = frozenset(f.digest for f in files if f.is_weights)
         advance(checkpoint.label)
-    return found
+    return found, gone, None
 
 
-def _kind(reason: str) -> str:
+def _kind(error: CheckpointError) -> str:
     """Lead with the word by which people look for a fault."""
+    reason = str(error)
+    if isinstance(error, BytesError):
+        return f"not the hub's bytes: {reason}"
     for sign, kind in (
         ("NaN or Inf", "not finite"),
         ("truncated", "truncated"),

@@ -28,6 +28,7 @@ SCHEMA = 2
 MISSING, DONE, FAILED = 0, 1, 2
 _LISTED = 4096  # checkpoints a chunk of the small descriptive arrays
 _DESCRIPTIONS = ("checkpoint", "step", "tokens", "branch", "revision")
+_COMMIT = "commit"  # of each checkpoint's revision; stores made before have no such column
 _CELLS: dict[str, tuple[Any, Any]] = {
     "status": ("uint8", MISSING),
     "error": (str, ""),
@@ -80,7 +81,13 @@ class StoreWriter:
         return Lease(self.leases, name)
 
     def remember(
-        self, *, name: str, recipe: str, identity: Mapping[str, str], series: str = ""
+        self,
+        *,
+        name: str,
+        recipe: str,
+        identity: Mapping[str, str],
+        series: str = "",
+        shape: Mapping[str, Any] | None = None,
     ) -> None:
         """Keep recipe and series table, and check that this run and the store are of one identity.
 
@@ -114,6 +121,7 @@ class StoreWriter:
                     "identity": merged,
                     "identity_digest": digest(merged),
                     "versions": versions(),
+                    **({} if shape is None else {"shape": dict(shape)}),
                 }
             )
 
@@ -128,6 +136,7 @@ class StoreWriter:
         with named_errors(self.path), self.claim("store").wait():
             group = self._checkpoints()
             labels = {label: row for row, label in enumerate(self.labels())}
+            self._pin(group, checkpoints, labels)
             tokens = np.asarray(group["tokens"][:])  # type: ignore[index]  # zarr unions
             for checkpoint in checkpoints:
                 if checkpoint.label in labels:
@@ -148,11 +157,31 @@ class StoreWriter:
                 "tokens": [c.tokens for c in new],
                 "branch": [c.branch for c in new],
                 "revision": [c.revision for c in new],
+                _COMMIT: [c.commit for c in new],
                 "checkpoint": [c.label for c in new],  # last: a label says that the row is whole
             }
             for column, values in columns.items():
                 array = _array(group, column)
                 array[len(labels) : total] = np.array(values, dtype=array.dtype)
+
+    def pin(self, checkpoint: Checkpoint) -> None:
+        """Keep the commit of a checkpoint that was not known when its row was made."""
+        with named_errors(self.path), self.claim("store").wait():
+            labels = {label: row for row, label in enumerate(self.labels())}
+            self._pin(self._checkpoints(), [checkpoint], labels)
+
+    def _pin(
+        self, group: zarr.Group, checkpoints: Sequence[Checkpoint], rows: Mapping[str, int]
+    ) -> None:
+        if _COMMIT not in group:
+            shape = _array(group, "revision").shape
+            _list_of_text(group, _COMMIT, shape)
+        commits = _array(group, _COMMIT)
+        kept = np.asarray(commits[:])
+        for checkpoint in checkpoints:
+            row = rows.get(checkpoint.label)
+            if checkpoint.commit and row is not None and not str(kept[row]):
+                commits[row] = checkpoint.commit
 
     def add_set(self, spec: Spec) -> None:
         """Write a set's inputs and points, if they are not there."""
@@ -171,7 +200,13 @@ class StoreWriter:
             }
             self._write_columns(f"{base}/inputs", columns)
             self._root[f"{base}/inputs"].attrs.update(
-                {"description": inputs.description, "digest": inputs.digest}
+                {
+                    "description": inputs.description,
+                    "digest": inputs.digest,
+                    "pad": inputs.pad,
+                    **({"source": inputs.source} if inputs.source else {}),
+                    **({"dataset_commit": inputs.commit} if inputs.commit else {}),
+                }
             )
             self._write_columns(
                 f"{base}/points",
@@ -332,7 +367,7 @@ class StoreWriter:
                 names = getattr(array.metadata, "dimension_names", None) or (None,)
                 if names[0] == "checkpoint":
                     yield array
-        for name in (*_CELLS, "matrices", *_DESCRIPTIONS[1:], "checkpoint"):
+        for name in (*_CELLS, "matrices", _COMMIT, *_DESCRIPTIONS[1:], "checkpoint"):
             yield _array(group, name)
 
     def _write_columns(
@@ -350,6 +385,12 @@ class StoreWriter:
                 overwrite=True,
             )
             array[...] = values.astype(array.dtype)
+
+
+def _list_of_text(group: zarr.Group, name: str, shape: tuple[int, ...]) -> None:
+    group.create_array(
+        name, shape=shape, chunks=(_LISTED,), dtype=str, dimension_names=("checkpoint",)
+    )
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
