@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -224,8 +225,8 @@ class Fetcher:
         budget = self.table.disk_budget
         if budget is None:
             return HubError(
-                f"{folder}: the disk is full: {size / _GB:.3g} GB are wanted; free space and run again, it "
-                "goes on where it was"
+                f"{folder}: the disk is full: {size / _GB:.3g} GB are wanted; free space and run again, "
+                "it goes on where it was"
             )
         return InputError(
             f"series.disk_budget: {budget:g} GB are too few for one more checkpoint of "
@@ -267,11 +268,9 @@ class Fetcher:
             queued = self._queue.pop(label)
             queued.stop.set()
             queued.future.cancel()
-            queued.future.add_done_callback(
-                lambda _, checkpoint=queued.checkpoint: self._given_up(checkpoint)
-            )
+            queued.future.add_done_callback(partial(self._given_up, queued.checkpoint))
 
-    def _given_up(self, checkpoint: Checkpoint) -> None:
+    def _given_up(self, checkpoint: Checkpoint, _: Future[Path]) -> None:
         if self.is_needed(checkpoint):  # another process has it in hand and may need the files
             if (use := self._uses.pop(checkpoint.label, None)) is not None:
                 use.release()

@@ -226,8 +226,8 @@ def build_set(
     if len(samples) < FOLDS:
         wanted = table.min_length if table.mode == "document" else table.length
         raise InputError(
-            f"{table.dataset or table.path}: `{key}` gives {len(samples)} samples of at least {wanted} tokens, and at "
-            f"least {FOLDS} are needed; give longer text or a smaller length"
+            f"{table.dataset or table.path}: `{key}` gives {len(samples)} samples of at least {wanted} "
+            f"tokens, and at least {FOLDS} are needed; give longer text or a smaller length"
         )
     return _assemble(name, table, tokenizer, samples)
 

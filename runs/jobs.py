@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from pydantic import ValidationError
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from runs.catalogue import MEASURES, Row
 from runs.claims import Worker
 from runs.damage import blamed_on_damage
-from runs.errors import CheckpointError, InputError, PhasescopeError, concerning
-from runs.folders import read_folder
+from runs.errors import InputError, PhasescopeError, concerning
 from runs.gate import apply_verdicts
 from runs.measures import find_row, is_current, keep, measure_dataset, sets_for
 from runs.ngrams.sets import write_sets
@@ -30,13 +28,12 @@ from runs.phases import write_phases
 from runs.plan import Plan, make_plan
 from runs.products import PRODUCTS
 from runs.progress import CaptureProgress, Event, simple_bar
-from runs.recipe import PhasesTable, Recipe, SeriesTable, load_recipe
+from runs.recipe import PhasesTable, Recipe, load_recipe
 from runs.score_nodes import write_scores
 from runs.shards import Shard
 from runs.store import open_store
 from runs.terminal import open_console
 from runs.training import train_missing
-from runs.verify import Verdict, verify_series
 from runs.visits import VISITS
 from runs.writing import DONE, FAILED, MISSING, StoreWriter
 

@@ -90,13 +90,20 @@ def outline(
     repository = series.checkpoints[-1].repository
     model = published(repository)
     place = next((p for c in reversed(series.checkpoints) if (p := located(c))), None)
-    if place is None and model is None:
+    if place is not None:
+        shape = read_shape(place)
+    elif model is not None:
+        shape = model.shape
+    else:
         raise InputError(
-            f"{repository}: its sizes are not published in a table and HF_HUB_OFFLINE is set; unset it, or "
-            "run `phasescope fetch RECIPE` first, then plan from its files"
+            f"{repository}: its sizes are not published in a table and HF_HUB_OFFLINE is set; unset it, "
+            "or run `phasescope fetch RECIPE` first, then plan from its files"
         )
-    shape = model.shape if place is None and model is not None else read_shape(place)
     size = _checkpoint_bytes(pinned, model, notice)
+    # Where no table tells how many parameters, as much as the files.
+    weights = size
+    if model is not None and model.shape == shape:
+        weights = model.parameters * _each(recipe)
     specs = {name: _spec(name, recipe, shape) for name in recipe.inputs}
     cells = list(layouts_of(specs))
     captured = {c.label for c in series.checkpoints if known.settled(c.label, cells)}
@@ -117,7 +124,7 @@ def outline(
         size,
         disk,
         layout_bytes(layouts_of(specs)),
-        _memory(recipe, shape, size if model is None else model.parameters * _each(recipe)),
+        _memory(recipe, shape, weights),
         _texts(recipe, pinned, known, notice),
     )
 

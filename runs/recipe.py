@@ -124,8 +124,8 @@ class InputTable(WordKeys, SceneKeys):
     and `length` follows from them. With mode `words` a sample is a window of words: see `WordKeys`; with
     mode `scenes` it is an image with a text and a question: see `SceneKeys`.
 
-    Text is in a file (`path`) or in a data set of a hub (`dataset`, with `config`, `split`, `revision` and
-    `column`), of which a sample of `limit` is read.
+    Text is in a file (`path`) or in a data set of a hub (`dataset`, with `config`, `split`, `revision`
+    and `column`), of which a sample of `limit` is read.
     """
 
     path: Path
@@ -167,7 +167,7 @@ class InputTable(WordKeys, SceneKeys):
     @model_validator(mode="before")
     @classmethod
     def _from_a_hub(cls, table: Any) -> Any:
-        """Refuse keys of a data set without one, and beside one what goes with files; fill in what follows."""
+        """Refuse keys of a data set without one, and a file beside one; fill in what follows."""
         if not isinstance(table, Mapping):
             return table
         given = [key for key in _FROM_A_HUB if key in table]

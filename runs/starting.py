@@ -200,7 +200,8 @@ def _fetched(pinned: Pinned, tokenizer: bool, place: Path, notice: Notice) -> Pa
         raise InputError(str(reason))
     what = "configuration and tokenizer" if tokenizer else "configuration"
     raise InputError(
-        f"{last.repository}: no revision of it has {what} (tried {', '.join(c.revision for c in candidates)})"
+        f"{last.repository}: no revision of it has {what} (tried "
+        f"{', '.join(c.revision for c in candidates)})"
         + ("; set `series.tokenizer` to a tokenizer's folder" if tokenizer else "")
     )
 
@@ -216,8 +217,8 @@ def _small(checkpoint: Checkpoint, place: Path, notice: Notice) -> tuple[tuple[H
             download(file, checkpoint.repository, commit, folder, place, notice=notice)
     except OSError as error:
         raise InputError(
-            f"{folder}: cannot be written ({error.strerror}); free space, or set series.cache to a folder of "
-            "yours"
+            f"{folder}: cannot be written ({error.strerror}); free space, or set series.cache to a "
+            "folder of yours"
         ) from None
     name_revision(folder, checkpoint.revision, commit)
     return files, folder / "snapshots" / commit

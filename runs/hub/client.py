@@ -33,7 +33,10 @@ _LONGEST = (
 )
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
-_FETCH = "fetch on a machine with network (`phasescope fetch RECIPE`) and set series.cache to the folder it filled"
+_FETCH = (
+    "fetch on a machine with network (`phasescope fetch RECIPE`) and set series.cache to the folder "
+    "it filled"
+)
 _NEVER = threading.Event()
 _ours = threading.local()  # whether the request that this thread makes is one of ours
 _answered = threading.Event()  # whether the hub has answered this process at all
@@ -62,7 +65,7 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class _Fault:
-    """What went wrong: the line for a user, and how long to wait (0: as long as we think) if that may help."""
+    """What went wrong: a line for the user, and how long to wait if that may help (0: as we think)."""
 
     line: str
     wait: float | None = None
@@ -264,7 +267,7 @@ def _of_answer(error: BaseException) -> _Fault | None:
         return _Fault("the hub has no such file", gone=True)
     if isinstance(error, errors.GatedRepoError):
         return _Fault(
-            "is gated: accept its terms on its page of the hub, and set HF_TOKEN to a token that may read it"
+            "is gated: accept its terms on its page of the hub, and set HF_TOKEN to one that may read it"
         )
     if isinstance(error, errors.DisabledRepoError):
         return _Fault("the hub has disabled access to it")
@@ -288,8 +291,8 @@ def _of_connection(error: BaseException, chain: list[BaseException]) -> _Fault |
     host = urlsplit(_endpoint()).netloc
     if isinstance(error, ssl.SSLError):
         return _Fault(
-            f"{host} cannot be reached safely (TLS: {line_of(error)}); mend HF_ENDPOINT, or name the network's "
-            "certificates in SSL_CERT_FILE"
+            f"{host} cannot be reached safely (TLS: {line_of(error)}); mend HF_ENDPOINT, or name the "
+            "network's certificates in SSL_CERT_FILE"
         )
     if "ProxyError" in kinds:
         return _Fault(

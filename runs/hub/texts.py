@@ -105,8 +105,8 @@ class Sample:
         """Write what was taken beside what was kept already; nothing if nothing new was read."""
         if not self._read:
             return
-        names = tuple(dict.fromkeys((self.source.text, *self.source.columns)))
-        rows = {name: [document.columns[name] for document in self._taken] for name in names}
+        rows = {n: [document.columns[n] for document in self._taken] for n in self.source.columns}
+        rows[self.source.text] = [document.text for document in self._taken]
         table = pyarrow.table(rows)
         if self.path.is_file():
             table = pyarrow.concat_tables([pq.read_table(self.path), table])
@@ -181,7 +181,7 @@ def text_source(
 
 
 def parquet_files(source: TextSource, notice: Notice = lambda _: None) -> list[_Place]:
-    """The Parquet files of a source, by its card's `configs`, its folders' names, or the hub's conversion.
+    """The Parquet files of a source, by its card's `configs`, by their names, or of the hub's conversion.
 
     Raises
     ------
@@ -223,8 +223,8 @@ def _converted(source: TextSource, notice: Notice) -> str:
         return commit_at(source.dataset, _CONVERTED, kind="dataset", notice=notice)
     except GoneError:
         raise InputError(
-            f"{source.dataset}: has no Parquet files, and the hub has made none of it; download it and give "
-            "`path`"
+            f"{source.dataset}: has no Parquet files, and the hub has made none of it; download it and "
+            "give `path`"
         ) from None
 
 
@@ -428,7 +428,8 @@ class _Reader:
         for name in self._names:
             if name not in there:
                 raise InputError(
-                    f"{self._source.dataset}: {self.name} has no column `{name}`; it has {', '.join(there)}"
+                    f"{self._source.dataset}: {self.name} has no column `{name}`; it has "
+                    f"{', '.join(there)}"
                 )
         self._file = file
         return file
