@@ -96,8 +96,8 @@ def outline(
         shape = model.shape
     else:
         raise InputError(
-            f"{repository}: its sizes are not published in a table and HF_HUB_OFFLINE is set; unset it, "
-            "or run `phasescope fetch RECIPE` first, then plan from its files"
+            f"{repository}: the hub cannot be reached (HF_HUB_OFFLINE is set), and no table has its sizes; "
+            "unset it, or run `phasescope fetch RECIPE` where there is a network"
         )
     size = _checkpoint_bytes(pinned, model, notice)
     # Where no table tells how many parameters, as much as the files.

@@ -126,6 +126,8 @@ def start(
     series = pinned.series
     if not series.checkpoints[0].repository:
         return series
+    if tokenizer and series.tokenizer is not None and _here(series, False) is not None:
+        return series  # of a checkpoint that is not selected
     found = _here(series, tokenizer)
     if found is None and ask:
         if pinned.unreachable is not None:

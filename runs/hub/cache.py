@@ -132,7 +132,7 @@ def name_revision(folder: Path, revision: str, commit: str) -> None:
 
 
 def discard(pointer: Path) -> None:
-    """Remove a file of a snapshot that is not what its name says, and its blob if that is the cache's own."""
+    """Remove a file of a snapshot that is damaged, and its blob if that is the cache's own."""
     blob = _blob(pointer)
     pointer.unlink(missing_ok=True)
     if blob.parent == pointer.parents[2] / "blobs" and not blob.is_symlink():

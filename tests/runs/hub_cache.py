@@ -89,7 +89,8 @@ def add_revision(root: Path, revision: str, files: Path, repository: str = REPOS
     for file in files.iterdir():
         large = file.suffix in (".safetensors", ".bin")
         content = file.read_bytes()
-        digest = hashlib.sha256 if large else hashlib.sha1
-        blob = base / "blobs" / digest(content).hexdigest()
+        digest = hashlib.sha256() if large else hashlib.sha1(b"blob %d\0" % len(content))
+        digest.update(content)
+        blob = base / "blobs" / digest.hexdigest()
         blob.write_bytes(content)
         (snapshot / file.name).symlink_to(Path("../..") / "blobs" / blob.name)

@@ -10,17 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import runs.hub
 from runs.checkpoints import named
-from runs.errors import CheckpointError, InputError
+from runs.errors import InputError
 from runs.families import hub, olmo, olmo2, olmo3, pythia, stages
 from runs.faults import known_faults
-from runs.fetching import Fetcher, here
 from runs.folders import read_folder
 from runs.jobs import execute
 from runs.models.tokenizer import save_tokenizer, train_tokenizer
 from runs.published import published
-from runs.recipe import SeriesTable, load_recipe
+from runs.recipe import load_recipe
 from runs.series import local
 from runs.shards import Shard
 from runs.store import open_store
@@ -54,7 +52,7 @@ def hub_recipe(write_recipe: Write, cache: Path, more: str = "", **parts: str) -
 
 def test_verification_names_every_fault(cache: Path) -> None:
     series = hub(REPOSITORY, rate=256, cache=cache)
-    found = {v.checkpoint.revision: v.reason for v in verify_series(series)}
+    found = {v.checkpoint.revision: v.reason for v in verify_series(series)[0]}
     assert {r for r, reason in found.items() if not reason} == set(GOOD)
     for revision, start in BAD.items():
         assert found[revision].startswith(start), (revision, found[revision])
@@ -62,12 +60,12 @@ def test_verification_names_every_fault(cache: Path) -> None:
     assert re.search(r"\d+ of its \d+ large matrices are those of main/step128", found["step16"])
     # The same, as a folder without a recipe.
     folder = read_folder(cache / "models--somebody--tiny", 1)
-    assert {v.checkpoint.revision: v.reason for v in verify_series(folder)} == found
+    assert {v.checkpoint.revision: v.reason for v in verify_series(folder)[0]} == found
 
 
 def test_accepted_checkpoints_are_taken_as_they_are(cache: Path) -> None:
     series = hub(REPOSITORY, rate=256, cache=cache)
-    found = verify_series(series, accept=["main/step4", "main/step1"])
+    found, _ = verify_series(series, accept=["main/step4", "main/step1"])
     assert {v.checkpoint.revision for v in found if v.reason} == set(BAD) - {"step4", "step1"}
 
 
@@ -146,97 +144,6 @@ def test_a_hub_out_of_reach_is_one_line_after_what_is_here(
     one_line(cli("fetch", recipe), "cannot be reached")
     empty = hub_recipe(write_recipe, tmp_path / "nothing")
     one_line(cli("plan", empty), "somebody/tiny", "cannot be reached")
-
-
-def test_fetching_ahead_keeping_none_and_a_budget(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A hub played by a full cache: downloads come from there into an empty one."""
-    mine = tmp_path / "mine"
-    series = hub(REPOSITORY, rate=256, cache=cache)
-    away = [
-        type(c)(mine / "models--somebody--tiny", c.step, c.tokens, c.branch, c.revision, REPOSITORY)
-        for c in series.checkpoints
-        if c.revision in GOOD
-    ]
-    fetched: list[str] = []
-
-    def download(checkpoint: object) -> Path:
-        revision = checkpoint.revision  # type: ignore[attr-defined]
-        fetched.append(revision)
-        files = runs.hub.cached(REPOSITORY, cache)[revision]
-        add_revision(mine, revision, files)
-        return runs.hub.cached(REPOSITORY, mine)[revision]
-
-    monkeypatch.setattr(runs.hub, "fetch", download)
-    table = SeriesTable(kind="hub", repository=REPOSITORY, cache=mine, prefetch=2, keep="none")
-    fetcher = Fetcher(table)
-    assert all(here(c) is None for c in away)
-    fetcher.ahead(away)
-    for checkpoint in away:
-        folder = fetcher.bring(checkpoint)
-        assert (folder / "config.json").is_file()
-        assert here(checkpoint) == folder
-        fetcher.finished(checkpoint)
-        assert here(checkpoint) is None
-    fetcher.close()
-    assert sorted(fetched) == sorted(c.revision for c in away)
-    budget = (runs.hub.cache_bytes(REPOSITORY, mine) + 1) / 1e9  # the small files that stay
-    tight = Fetcher(SeriesTable(kind="hub", repository=REPOSITORY, cache=mine, disk_budget=budget))
-    tight.bring(away[0])
-    with pytest.raises(InputError, match="disk_budget"):
-        tight.bring(away[1])
-    tight.finished(away[0])
-    tight.bring(away[1])  # room was made by what is done
-    assert here(away[0]) is None
-
-
-def test_evicting_leaves_what_others_share_and_what_is_on_its_way(cache: Path) -> None:
-    base = cache / "models--somebody--tiny"
-    series = {c.revision: c for c in hub(REPOSITORY, rate=256, cache=cache).checkpoints}
-    kinds = (".safetensors", ".bin")
-    files = {
-        r: {f.resolve() for f in c.path.iterdir() if f.suffix in kinds} for r, c in series.items()
-    }
-    shared = files["step16"] & files["step128"]
-    assert len(shared) == 1  # the first shard
-    others = set().union(*(found for r, found in files.items() if r != "step16"))
-    size = sum(f.stat().st_size for f in files["step16"] - others)
-    assert runs.hub.evict(series["step16"]) == size > 0
-    assert "step16" not in runs.hub.cached(REPOSITORY, cache)
-    assert all(f.exists() for f in shared)
-    for revision in set(series) - {"step16", "step0"}:
-        runs.hub.evict(series[revision])
-    coming = base / "blobs" / "0123.incomplete"
-    coming.write_bytes(b"half of it")
-    runs.hub.evict(series["step0"])  # the last one
-    assert runs.hub.cached(REPOSITORY, cache) == {}
-    assert coming.exists()
-    assert not any(f.exists() for found in files.values() for f in found)
-
-
-def test_hashes_of_a_hub_find_twins_without_a_download(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    series = hub(REPOSITORY, rate=256, cache=cache)
-    nowhere = tmp_path / "empty" / "models--somebody--tiny"
-    away = tuple(
-        type(c)(nowhere, c.step, c.tokens, c.branch, c.revision, REPOSITORY)
-        for c in series.checkpoints
-    )
-
-    def hashes(_: str, revision: str) -> dict[str, str]:
-        folder = runs.hub.cached(REPOSITORY, cache)[revision]
-        large = [f for f in folder.iterdir() if f.suffix in (".safetensors", ".bin")]
-        return {f.name: f.resolve().name for f in large}
-
-    monkeypatch.setattr(runs.hub, "published_hashes", hashes)
-    found = verify_series(type(series)(series.name, away, None))
-    told = {v.checkpoint.revision: v.reason for v in found}
-    assert told["step4"].startswith("duplicate")
-    assert told["step16"].startswith("partial duplicate")
-    assert told["step1"].startswith("duplicate: its weights are those of main/step0")
-    assert all(v.source == "the hub's hashes of its files" for v in found)
 
 
 def test_labels_are_built_from_published_steps(tmp_path: Path) -> None:
@@ -346,26 +253,6 @@ def test_stages_are_branches_in_the_order_given(
     assert (missing.repository, missing.revision) == ("somebody/elsewhere", "step9")
 
 
-def test_a_disk_budget_counts_every_repository(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache = staged_cache(tmp_path)
-    names = {name: f"somebody/{name}" for name in ("base", "base-SFT", "base-DPO")}
-    series = stages(names, cache=cache)
-    sizes = {c.branch: runs.hub.cache_bytes(c.repository, cache) for c in series.checkpoints}
-    by_branch = {c.branch: c for c in series.checkpoints}
-    # Room for two of the three: the first goes when the third is wanted.
-    budget = sum(sizes.values()) - 1
-    table = SeriesTable(kind="stages", stages=names, cache=cache, disk_budget=budget / 1e9)
-    fetcher = Fetcher(table)
-    monkeypatch.setattr(runs.hub, "fetch", lambda checkpoint: checkpoint.path)
-    for branch in ("base", "base-SFT"):
-        fetcher.finished(by_branch[branch])
-    fetcher._fetch(by_branch["base-DPO"])
-    left = {b for b, c in by_branch.items() if here(c) is not None}
-    assert left == {"base-SFT", "base-DPO"}
-
-
 def test_selection_by_range_and_log_spacing(tmp_path: Path) -> None:
     series = pythia("70m", cache=tmp_path)
     few = series.select(log_spaced=9)
@@ -429,19 +316,3 @@ def test_known_faults_are_counted_over_a_selection(tmp_path: Path) -> None:
     ((fault, count),) = known_faults(olmo2("7b", cache=tmp_path).checkpoints)
     assert (count, fault.source) == (3, "allenai/OLMo #915")
     assert known_faults(olmo2("1b", cache=tmp_path).checkpoints) == []
-
-
-def test_a_revision_that_is_gone_fails_alone(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """What the library raises for it, through the real call."""
-    import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError
-
-    def gone(*_: object, **__: object) -> None:
-        raise EntryNotFoundError("404: no such revision")
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", gone)
-    checkpoint = pythia("70m", cache=tmp_path).checkpoints[3]
-    with pytest.raises(CheckpointError, match="has no such revision"):
-        runs.hub.fetch(checkpoint)
