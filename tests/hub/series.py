@@ -160,6 +160,7 @@ def publish_converted(hub: Hub, name: str = CONVERTED, *, rows: int = 20) -> dic
 
 def _with_tokenizer(root: Path, folders: Iterable[Path]) -> None:
     made = root / "tokenizer"
+    made.mkdir(parents=True)
     save_tokenizer(train_tokenizer(speeches(), vocabulary=300), made)
     for folder in folders:
         shutil.copytree(made, folder, dirs_exist_ok=True)
