@@ -39,7 +39,10 @@ class Fault:
     Parameters
     ----------
     what
-        The kind of fault; see the functions below, which make them.
+        `status` (with `status`, `headers`, `message`); `html`, a portal's page; `cut`, closed early;
+        `stalled`, silence for `seconds` or until the hub closes; `dropped`, a reset; `flipped`, the
+        byte at `at` of the file; `slow`, `rate` bytes a second; `redirect-lost`, to `location` or
+        without one.
     kind, file, revision, repository
         The requests: one kind or several, and patterns as in a shell; None is all of them.
     where

@@ -121,9 +121,9 @@ def patience(monkeypatch: pytest.MonkeyPatch, *, longest: float = 0.01) -> list[
 
 
 def timeouts(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """How long the client waits for a silent server, where it has a limit at all."""
+    """How long the client waits for a silent server; refs, infos and trees have no limit at all."""
     from huggingface_hub import constants, file_download
 
-    for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT", "DEFAULT_ETAG_TIMEOUT"):
+    for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
         monkeypatch.setattr(constants, name, seconds)
     monkeypatch.setattr(file_download, "_ETAG_RETRY_TIMEOUT", seconds)

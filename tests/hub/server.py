@@ -14,7 +14,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from tests.hub.answers import Answer, Question, answer, cdn_answer, question
-from tests.hub.faults import Fault, Faults, Record
+from tests.hub.faults import Fault, Faults, Record, What
 from tests.hub.repositories import Blob, Files, Repository
 
 PORTAL = (
@@ -98,10 +98,17 @@ class Hub:
         """Put files on a revision; returns the commit."""
         return self.repository(name, kind).commit(files, revision)
 
-    def fail(self, what: Any, **options: Any) -> Fault:
-        """Add a fault; options are `Fault`'s, and `retry_after` (seconds) for a status."""
+    def fail(self, what: What, **options: Any) -> Fault:
+        """Add a fault; options are `Fault`'s, and for a status `retry_after` (seconds) and `code`.
+
+        A 401 says that there is no such repository, as the hub's do, unless another code is given:
+        the client takes one without a code for that only where the address has TLS.
+        """
         retry_after = options.pop("retry_after", None)
+        code = options.pop("code", "RepoNotFound" if options.get("status") == 401 else "")
         fault = Fault(what, **options)
+        if code:
+            fault.headers.setdefault("X-Error-Code", code)
         if retry_after is not None:
             fault.headers["Retry-After"] = str(retry_after)
         return self.faults.add(fault)

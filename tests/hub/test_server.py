@@ -228,9 +228,12 @@ def test_forbidden_and_gated(filled: Hub) -> None:
     filled.fail("status", kind="info", status=403, times=1, message="No")
     with pytest.raises(HfHubHTTPError, match="403 Forbidden: No"):
         model_info(NAME)
-    filled.fail("status", kind="resolve-head", status=403, headers={"X-Error-Code": "GatedRepo"})
+    filled.fail("status", kind="resolve-head", status=403, code="GatedRepo")
     with pytest.raises(GatedRepoError):
         weights()
+    filled.fail("status", kind="refs", status=401)
+    with pytest.raises(RepositoryNotFoundError):
+        list_repo_refs(NAME)
 
 
 def test_a_portal_answers_everything_with_a_page(filled: Hub) -> None:
@@ -272,6 +275,15 @@ def test_silence_ends_with_the_clients_timeout(
     filled.fail("stalled", kind="cdn", after=after, times=1)
     assert weights() == WEIGHTS
     assert len(filled.of_kind("cdn")) == 2
+
+
+def test_silence_before_a_head(
+    filled: Hub, monkeypatch: pytest.MonkeyPatch, asked: list[float]
+) -> None:
+    timeouts(monkeypatch, 0.2)
+    filled.fail("stalled", kind="resolve-head", times=2)
+    assert weights() == WEIGHTS
+    assert asked == [1]
 
 
 def test_a_reset_connection(filled: Hub, asked: list[float]) -> None:
