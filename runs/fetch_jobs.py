@@ -130,6 +130,8 @@ def verify_any(what: Path, console: Console) -> Verification:
             pinned.series, accept=accept, advance=advance, notice=notice
         )
         bar.update(task, completed=len(pinned.series), note="")
+    if any(verdict.source != "tensors" for verdict in found):
+        unreachable = unreachable or pinned.unreachable
     return Verification(found, pinned.moved, unreachable)
 
 

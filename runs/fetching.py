@@ -61,7 +61,6 @@ class Fetcher:
     _pool: ThreadPoolExecutor | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _awaited: str = ""  # label of the checkpoint that the run waits for
-    _short: bool = False  # whether there was no room for it
 
     def __post_init__(self) -> None:
         self.checkpoints = [c for c in self.checkpoints if c.repository]
@@ -94,7 +93,7 @@ class Fetcher:
                     pass
             return self._fetch(checkpoint, self._stop)
         finally:
-            self._awaited, self._short = "", False
+            self._awaited = ""
 
     def again(self, checkpoint: Checkpoint, error: BytesError) -> Path:
         """Fetch once more what turned out not to be the hub's bytes."""
@@ -204,13 +203,12 @@ class Fetcher:
         size = sum(file.size for file in files)
         while not (stop.is_set() or self._stop.is_set()):
             awaited = checkpoint.label == self._awaited
-            if awaited or not self._short:  # what the run waits for goes first
+            if awaited or self._is_next(checkpoint):
                 idle = self.room.is_idle()
                 use = self.room.admit(folder, commit, files)
                 if use is not None:
                     self._hold(checkpoint, use)
                     return use
-                self._short |= awaited
                 if self._make_room(checkpoint, awaited):
                     continue
                 if awaited and idle and self.room.is_idle():
@@ -220,6 +218,13 @@ class Fetcher:
                     told = True
             wait_a_little()
         raise Stopped(f"{checkpoint.label}: not needed any more")
+
+    def _is_next(self, checkpoint: Checkpoint) -> bool:
+        """Whether room goes to a checkpoint of the queue now: in its order, after what is waited for."""
+        if self._awaited and self._awaited not in self._uses:
+            return False
+        waiting = (label for label in list(self._queue) if label not in self._uses)
+        return next(waiting, checkpoint.label) == checkpoint.label
 
     def _too_small(self, folder: Path, size: int) -> InputError:
         budget = self.table.disk_budget

@@ -272,6 +272,11 @@ def _of_answer(error: BaseException) -> _Fault | None:
     if isinstance(error, errors.DisabledRepoError):
         return _Fault("the hub has disabled access to it")
     status = getattr(getattr(error, "response", None), "status_code", None)
+    elsewhere = _other_host(error)
+    if (
+        status is not None and elsewhere
+    ):  # where a hub keeps large files; its links end after a while
+        return _Fault(f"{elsewhere} answers {status} for a file of the hub's; run again later", 0.0)
     if isinstance(error, errors.RepositoryNotFoundError) and status == 404:
         return _Fault(
             "the hub has no such repository; mend its name (a private one needs HF_TOKEN)"
@@ -283,6 +288,13 @@ def _of_answer(error: BaseException) -> _Fault | None:
     if status is not None:
         return _Fault(f"{host} answers {status}, which is no hub's answer; is HF_ENDPOINT right?")
     return None
+
+
+def _other_host(error: BaseException) -> str:
+    """The host that answered, if it is not the hub itself."""
+    url = getattr(getattr(error, "response", None), "url", None)
+    host = "" if url is None else urlsplit(str(url)).netloc
+    return "" if host == urlsplit(_endpoint()).netloc else host
 
 
 def _of_connection(error: BaseException, chain: list[BaseException]) -> _Fault | None:

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
-from runs.hub.client import Notice, ask
+from runs.hub.client import Notice, ask, session
 
 RepositoryKind = Literal["model", "dataset"]
 WEIGHTS = (".safetensors", ".bin")  # in the order in which they are preferred
@@ -111,21 +112,36 @@ def files_at(
     HubError
         If it cannot be asked.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import constants
+
+    where = f"{constants.ENDPOINT}/api/{kind}s/{repository}/tree/{quote(commit, safe='')}"
 
     def call() -> tuple[HubFile, ...]:
-        tree: Iterable[Any] = HfApi().list_repo_tree(
-            repository, revision=commit, recursive=True, repo_type=kind
-        )
-        return tuple(
-            HubFile(str(e.path), int(e.size), str(e.lfs.sha256 if e.lfs is not None else e.blob_id))
-            for e in tree
-            if getattr(e, "blob_id", None)
-        )
+        found: list[HubFile] = []
+        page: str | None = f"{where}?recursive=true&expand=false"
+        while page is not None:
+            rows, page = _page(page)
+            found += [_hub_file(row) for row in rows if row.get("type") == "file"]
+        return tuple(found)
 
-    about = f"{repository} at {commit}"
+    about = f"{repository} at {commit[:12]}"
     what = ("files", kind, repository, commit)
     return tuple(_once(what, lambda: ask(about, call, notice=notice)))
+
+
+def _page(url: str) -> tuple[list[dict[str, Any]], str | None]:
+    """One page of a list and the next one's address; the client's own walk would wait between its tries."""
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    answer = session().get(url, headers=build_hf_headers(), follow_redirects=True)
+    hf_raise_for_status(answer)
+    return answer.json(), answer.links.get("next", {}).get("url")
+
+
+def _hub_file(row: dict[str, Any]) -> HubFile:
+    large = row.get("lfs") or {}
+    size, digest = large.get("size", row["size"]), large.get("oid", row["oid"])
+    return HubFile(str(row["path"]), int(size), str(digest))
 
 
 def needed(files: Iterable[HubFile], *, weights: bool = True) -> tuple[HubFile, ...]:

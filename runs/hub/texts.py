@@ -28,6 +28,9 @@ _NAMED = {"train": ("train", "training"), "test": ("test", "testing", "eval", "e
 _NAMED["validation"] = ("validation", "valid", "dev", "val")
 
 
+_WHOLE = b"phasescope.whole"
+
+
 @dataclass(frozen=True)
 class TextSource:
     """One split of one configuration of a data set, at one commit.
@@ -81,6 +84,7 @@ class Sample:
     notice: Notice = lambda _: None
     _taken: list[Document] = field(default_factory=list)
     _read: bool = False
+    _whole: bool = False  # whether there is nothing beyond what was taken
 
     @property
     def path(self) -> Path:
@@ -92,14 +96,18 @@ class Sample:
         kept = 0
         if self.path.is_file():
             columns = self.source.columns
+            self._whole = _WHOLE in (pq.read_schema(self.path).metadata or {})
             for document in read_documents(self.path, text=self.source.text, columns=columns):
                 kept += 1
                 yield document
+        if self._whole:
+            return
         for number, document in enumerate(self._documents()):
             if number >= kept:
                 self._read = True
                 self._taken.append(document)
                 yield document
+        self._read = self._whole = True
 
     def keep(self) -> None:
         """Write what was taken beside what was kept already; nothing if nothing new was read."""
@@ -109,7 +117,10 @@ class Sample:
         rows[self.source.text] = [document.text for document in self._taken]
         table = pyarrow.table(rows)
         if self.path.is_file():
-            table = pyarrow.concat_tables([pq.read_table(self.path), table])
+            table = pyarrow.concat_tables(
+                [pq.read_table(self.path), table.select(_names(self.path))]
+            )
+        table = table.replace_schema_metadata({_WHOLE: b"yes"} if self._whole else None)
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.draft")
         pq.write_table(table, draft)
@@ -147,6 +158,10 @@ class Sample:
                 rows = list(reader.rows(group))
                 chosen = order[:_EACH] if first else order[_EACH:]
                 yield from (rows[i] for i in chosen)
+
+
+def _names(path: Path) -> list[str]:
+    return list(pq.read_schema(path).names)
 
 
 def text_source(
