@@ -190,14 +190,19 @@ def run(
         list[str] | None,
         typer.Option(metavar="CHECKPOINT", help="Capture this one anew; may be repeated."),
     ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write report.html beside the store, with its figures.")
+    ] = False,
 ) -> None:
-    """Capture what is missing, compute what is not current, find phases."""
+    """Fetch and capture what is missing, compute what is not current, find phases."""
     from runs.jobs import execute
     from runs.recipe import load_recipe
     from runs.shards import parse_shard
 
     console = open_console()
     part = None if shard is None else parse_shard(shard)
+    if part is not None and report:
+        raise InputError("--report is of the whole series; leave it out with --shard")
     outcome = execute(
         load_recipe(recipe),
         workers=workers,
@@ -208,6 +213,11 @@ def run(
     )
     if part is not None:
         console.print(f"shard {part} captures only; run without --shard for measures and phases")
+    if report:
+        from runs.drawing import write_report
+
+        page = write_report([outcome.store], None, console)
+        console.print(str(page), soft_wrap=True)
     _finish(outcome, console)
 
 

@@ -96,8 +96,8 @@ def outline(
         shape = model.shape
     else:
         raise InputError(
-            f"{repository}: the hub cannot be reached (HF_HUB_OFFLINE is set), and no table has its sizes; "
-            "unset it, or run `phasescope fetch RECIPE` where there is a network"
+            f"{repository}: the hub cannot be reached (HF_HUB_OFFLINE is set), and no table has its "
+            "sizes; unset it, or run `phasescope fetch RECIPE` where there is a network"
         )
     size = _checkpoint_bytes(pinned, model, notice)
     # Where no table tells how many parameters, as much as the files.

@@ -130,7 +130,7 @@ def files_at(
 
 
 def _page(url: str) -> tuple[list[dict[str, Any]], str | None]:
-    """One page of a list and the next one's address; the client's own walk would wait between its tries."""
+    """One page of a list and the next one's address; the client's own walk waits between its tries."""
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
     answer = session().get(url, headers=build_hf_headers(), follow_redirects=True)
