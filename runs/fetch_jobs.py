@@ -15,10 +15,11 @@ from runs.errors import CheckpointError, HubError, InputError, concerning
 from runs.fetching import Fetcher
 from runs.folders import read_folder
 from runs.loading import quiet_transformers
-from runs.plan import fetch_texts, make_series, pinned_series
+from runs.plan import make_series, pinned_series
 from runs.progress import CaptureProgress, Event, simple_bar
 from runs.recipe import Recipe, SeriesTable, load_recipe
 from runs.remembered import Remembered, remembered
+from runs.sets import fetch_texts
 from runs.starting import pin, start
 from runs.store import open_store
 from runs.verify import Verdict, verify_series

@@ -17,12 +17,13 @@ from runs.inputs import FOLDS, InputSet
 from runs.integrity import weight_files
 from runs.loading import read_shape
 from runs.memory import sample_bytes
-from runs.plan import layout_bytes, layouts_of, texts_folder, texts_of
+from runs.plan import layout_bytes, layouts_of
 from runs.points import choose_points
 from runs.products.base import Spec
 from runs.published import Published, published
 from runs.recipe import Recipe
 from runs.remembered import Remembered
+from runs.sets import texts_folder, texts_of
 from runs.starting import Pinned
 
 

@@ -14,14 +14,10 @@ from runs.architectures import ModelShape
 from runs.backends import check_supported
 from runs.errors import InputError, concerning
 from runs.families import NOTHING, Known
-from runs.hub.cache import cache_root, located
+from runs.hub.cache import located
 from runs.hub.client import Notice
-from runs.hub.texts import Sample, TextSource, text_source
 from runs.inputs import (
     InputSet,
-    Tokenizer,
-    build_set,
-    columns_of,
     load_tokenizer,
     tokenizer_digest,
 )
@@ -30,9 +26,10 @@ from runs.ngrams.source import NgramSource, ngram_source
 from runs.points import choose_points
 from runs.products import PRODUCTS
 from runs.products.base import ArraySpec, Spec
-from runs.recipe import InputTable, Recipe, SeriesTable
-from runs.remembered import DATASET, Remembered, remembered, source_of_set
+from runs.recipe import Recipe, SeriesTable
+from runs.remembered import Remembered, remembered
 from runs.series import Series, gguf, hub, local, olmo, olmo2, olmo3, pythia, stages
+from runs.sets import check_vocabulary, make_set, stored_set
 from runs.starting import Pinned, pin, start
 from runs.trained import trained
 from runs.visits import VISITS
@@ -175,19 +172,11 @@ def _of_store(recipe: Recipe, known: Remembered, pinned: Pinned) -> Plan | None:
         return None
     sets = {}
     for name, table in recipe.inputs.items():
-        commit = _kept_commit(known, name, table)
-        source = source_of_set(table, known.tokenizer, commit)
-        found = known.set_of(name, table, source) if source else None
+        found = stored_set(known, name, table, known.tokenizer)
         if found is None:
             return None
         sets[name] = found
     return _plan(recipe, series, known.shape, sets, known.vocabulary, known.tokenizer, pinned)
-
-
-def _kept_commit(known: Remembered, name: str, table: InputTable) -> str:
-    """The commit of a hub's texts that a set in the store was read from."""
-    found = known.inputs(name) if table.dataset else None
-    return "" if found is None else str(found.attrs.get(DATASET, ""))
 
 
 def _make_plan(
@@ -204,9 +193,11 @@ def _make_plan(
         )
     tokenizer = load_tokenizer(series.tokenizer)
     digest = tokenizer_digest(tokenizer)
-    sets = {name: _set(recipe, known, name, tokenizer, digest, notice) for name in recipe.inputs}
+    sets = {
+        name: make_set(recipe, known, name, tokenizer, digest, notice) for name in recipe.inputs
+    }
     for inputs in sets.values():
-        _check_vocabulary(inputs, shape, series)
+        check_vocabulary(inputs, shape, series)
     # Rows of the unembedding beyond the tokenizer pad it to a round size and are no tokens.
     vocabulary = min(shape.vocabulary, len(tokenizer))
     ngrams = ngram_source(recipe, tokenizer, series.tokenizer, digest)
@@ -241,69 +232,6 @@ def _plan(
     if ngrams is not None:
         identity["memorisation"] = ngrams.digest
     return Plan(recipe, series, shape, specs, identity, series, pinned, ngrams)
-
-
-def _set(
-    recipe: Recipe,
-    known: Remembered,
-    name: str,
-    tokenizer: Tokenizer,
-    digest: str,
-    notice: Notice,
-) -> InputSet:
-    """One set: as the store has it, if it was made from the same text, else tokenised now."""
-    table = recipe.inputs[name]
-    texts = None
-    if table.dataset is not None:
-        kept = _kept_commit(known, name, table)
-        texts = texts_of(table, texts_folder(recipe), commit=kept, notice=notice)
-    commit = "" if texts is None else texts.commit
-    source = source_of_set(table, digest, commit)
-    found = known.set_of(name, table, source) if source else None
-    if found is not None:
-        return found
-    if texts is None:
-        return replace(build_set(name, table, tokenizer), source=source)
-    sample = Sample(texts, texts_folder(recipe), notice)
-    inputs = build_set(name, table, tokenizer, documents=sample)
-    sample.keep()
-    described = f"{inputs.description}, of {texts}"
-    return replace(inputs, source=source, commit=commit, description=described)
-
-
-def texts_of(
-    table: InputTable, folder: Path, *, commit: str = "", notice: Notice = lambda _: None
-) -> TextSource:
-    """The texts of a hub that a table names, pinned to a commit."""
-    assert table.dataset is not None
-    return text_source(
-        table.dataset,
-        folder,
-        config=table.config,
-        split=table.split,
-        revision=table.revision,
-        text=table.text,
-        columns=columns_of(table),
-        seed=table.shuffle_seed,
-        commit=commit,
-        notice=notice,
-    )
-
-
-def fetch_texts(recipe: Recipe, series: Series, *, notice: Notice = lambda _: None) -> list[str]:
-    """Bring the samples of a hub's texts that a recipe reads to this disk; a line for each."""
-    told: list[str] = []
-    for name, table in recipe.inputs.items():
-        if table.dataset is not None and series.tokenizer is not None:
-            tokenizer = load_tokenizer(series.tokenizer)
-            found = _set(recipe, remembered(recipe.store), name, tokenizer, "", notice)
-            told.append(f"set {name}: {found.description}")
-    return told
-
-
-def texts_folder(recipe: Recipe) -> Path:
-    """Where samples of a hub's texts are kept: beside the hub's cache."""
-    return cache_root(recipe.series.cache) / "phasescope-texts"
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -434,15 +362,6 @@ def _identity(specs: dict[str, Spec], tokenizer: str, shape: ModelShape) -> dict
             options = json.dumps(row.options(capture) | {"version": row.version}, sort_keys=True)
             found[f"product {name}/{visit}"] = options
     return found
-
-
-def _check_vocabulary(inputs: InputSet, shape: ModelShape, series: Series) -> None:
-    largest = int(inputs.tokens.max())
-    if largest >= shape.vocabulary:
-        raise InputError(
-            f"{series.tokenizer}: tokenizer and model do not match: token {largest} of "
-            f"`inputs.{inputs.name}` and a vocabulary of {shape.vocabulary}; set `series.tokenizer`"
-        )
 
 
 def _check_heads(layouts: Mapping[str, Mapping[str, ArraySpec]], shape: ModelShape) -> None:
