@@ -12,6 +12,7 @@ from rich.console import Console
 
 from runs.checkpoints import Checkpoint, Series
 from runs.errors import CheckpointError, HubError, InputError, concerning
+from runs.families import Known
 from runs.fetching import Fetcher
 from runs.folders import read_folder
 from runs.loading import quiet_transformers
@@ -118,7 +119,9 @@ def verify_any(what: Path, console: Console) -> Verification:
     elif (what / "zarr.json").is_file():
         table = series_table_of(open_store(what))
         accept = table.accept
-        pinned = pin(make_series(table), remembered(what), notice=notice)
+        known = remembered(what)
+        revisions = Known(tuple(known.revisions.values()), notice=notice)
+        pinned = pin(make_series(table, known=revisions), known, notice=notice)
     else:
         pinned = pin(read_folder(what, tokens_per_step=1), Remembered(what))
     with simple_bar(console) as bar:

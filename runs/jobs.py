@@ -115,7 +115,7 @@ def execute(
     console = console or Console(quiet=True)
     with concerning(recipe.source):
         train_missing(recipe, console)
-    whole = make_plan(recipe, notice=say(console))
+    whole = make_plan(recipe, retry=retry, again=again, notice=say(console))
     for line in whole.pinned.moved:
         say(console)(line)
     rows = wanted_rows(recipe)

@@ -93,6 +93,8 @@ def outline(
     place = next((p for c in reversed(series.checkpoints) if (p := located(c))), None)
     if place is not None:
         shape = read_shape(place)
+    elif known.shape is not None:
+        shape = known.shape
     elif model is not None:
         shape = model.shape
     else:
@@ -118,7 +120,7 @@ def outline(
     return Outline(
         series,
         shape,
-        "published sizes" if place is None else "from its config.json",
+        _origin(place is not None, known.shape is not None),
         len(fetched),
         len(captured),
         missing * size,
@@ -128,6 +130,12 @@ def outline(
         _memory(recipe, shape, weights),
         _texts(recipe, pinned, known, notice),
     )
+
+
+def _origin(configured: bool, known: bool) -> str:
+    if configured:
+        return "from its config.json"
+    return "as its store has it" if known else "published sizes"
 
 
 def _checkpoint_bytes(pinned: Pinned, model: Published | None, notice: Notice) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -111,7 +111,14 @@ def layout_bytes(layouts: Mapping[str, Mapping[str, ArraySpec]]) -> dict[str, in
     return {k: sum(a.bytes for a in layout.values()) for k, layout in layouts.items()}
 
 
-def make_plan(recipe: Recipe, *, ask: bool = True, notice: Notice = lambda _: None) -> Plan:
+def make_plan(
+    recipe: Recipe,
+    *,
+    ask: bool = True,
+    retry: bool = False,
+    again: Sequence[str] = (),
+    notice: Notice = lambda _: None,
+) -> Plan:
     """Check a recipe against the series and the text it names.
 
     What is missing of a published series to begin with (commits, one configuration, the tokenizer, a
@@ -123,6 +130,8 @@ def make_plan(recipe: Recipe, *, ask: bool = True, notice: Notice = lambda _: No
         From `load_recipe`.
     ask
         Whether a hub may be asked; False takes what another process has fetched.
+    retry, again
+        Whether what failed is to be captured, and what is to be captured anew.
     notice
         Told of waits for a hub.
 
@@ -141,9 +150,8 @@ def make_plan(recipe: Recipe, *, ask: bool = True, notice: Notice = lambda _: No
         known = remembered(recipe.store)
         pinned = pinned_series(recipe, known, ask=ask, notice=notice)
         with quiet_transformers():
-            return _of_store(recipe, known, pinned) or _make_plan(
-                recipe, known, pinned, ask, notice
-            )
+            found = None if again else _of_store(recipe, known, pinned, retry)
+            return found or _make_plan(recipe, known, pinned, ask, notice)
 
 
 def pinned_series(
@@ -156,18 +164,18 @@ def pinned_series(
         return pin(series, known, ask=ask, notice=notice)
 
 
-def _of_store(recipe: Recipe, known: Remembered, pinned: Pinned) -> Plan | None:
-    """The plan of what is captured already, from the store alone; None if anything is missing in it."""
-    products = {
-        name: [*recipe.capture_of(name).products, *recipe.capture_of(name).visits]
-        for name in recipe.inputs
-    }
-    cells = [f"{name}/{product}" for name, listed in products.items() for product in listed]
-    series = pinned.series
+def _of_store(recipe: Recipe, known: Remembered, pinned: Pinned, retry: bool) -> Plan | None:
+    """The plan of what is captured already, from the store alone; None if anything is missing in it.
+
+    Of published series only, whose commits say that configuration and tokenizer are those of before.
+    """
+    cells, series = cells_of(recipe), pinned.series
     if (
         known.shape is None
+        or recipe.series.tokenizer is not None
         or recipe.memorisation.named
-        or not all(known.settled(c.label, cells) for c in series.checkpoints)
+        or not all(c.repository for c in series.checkpoints)
+        or not all(known.settled(c.label, cells, retry=retry) for c in series.checkpoints)
     ):
         return None
     sets = {}
@@ -177,6 +185,15 @@ def _of_store(recipe: Recipe, known: Remembered, pinned: Pinned) -> Plan | None:
             return None
         sets[name] = found
     return _plan(recipe, series, known.shape, sets, known.vocabulary, known.tokenizer, pinned)
+
+
+def cells_of(recipe: Recipe) -> list[str]:
+    """What is captured of each checkpoint, as `SET/PRODUCT`, visits included."""
+    return [
+        f"{name}/{product}"
+        for name in recipe.inputs
+        for product in (*recipe.capture_of(name).products, *recipe.capture_of(name).visits)
+    ]
 
 
 def _make_plan(

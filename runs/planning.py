@@ -10,7 +10,7 @@ from runs.hub.client import is_offline
 from runs.jobs import say
 from runs.loading import quiet_transformers
 from runs.outline import outline
-from runs.plan import check_recipe, make_plan, pinned_series
+from runs.plan import cells_of, check_recipe, make_plan, pinned_series
 from runs.recipe import Recipe
 from runs.remembered import Remembered, remembered
 from runs.screens import show_faults, show_outline, show_plan
@@ -61,7 +61,12 @@ def _show_published(recipe: Recipe, pinned: Pinned, known: Remembered, console: 
     table = recipe.series
     with concerning(recipe.source), quiet_transformers():
         check_recipe(recipe)
-        if any(here(c) is None for c in pinned.series.checkpoints):
+        cells = cells_of(recipe)
+        if any(
+            here(c) is None and not known.settled(c.label, cells) for c in pinned.series.checkpoints
+        ):
+            if pinned.unreachable is not None:
+                raise pinned.unreachable
             own = table.tokenizer is not None
             # HF_HUB_OFFLINE plans from published tables; a hub that is to be asked must answer.
             ask = not is_offline()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,10 @@ class Remembered:
     vocabulary: int = 0
     status: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
-    def settled(self, label: str, products: list[str]) -> bool:
-        """Whether every cell of a checkpoint is captured or has failed."""
-        return all(self.status.get((label, product)) in (DONE, FAILED) for product in products)
+    def settled(self, label: str, products: Sequence[str], *, retry: bool = False) -> bool:
+        """Whether every cell of a checkpoint is captured, or has failed and is not tried again."""
+        finished = (DONE,) if retry else (DONE, FAILED)
+        return all(self.status.get((label, product)) in finished for product in products)
 
     def inputs(self, name: str) -> xr.Dataset | None:
         """A set as it was written; None if it is not there, or not what was written."""
