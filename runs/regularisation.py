@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from attention.bands import band_of
 from attention.regularisation import REFERENCES, highest_entropy
 from runs.errors import InputError
+from runs.models.diverging import stopped_said
 from runs.models.neox import TrainConfig
 from runs.models.trial import Log, Trial
 from runs.models.variants import Regulariser, Variant
@@ -213,6 +214,7 @@ class Regularisation:
                     f"{value:.2f}" for value in entropy.sel(cell).mean(("seed", "head")).values
                 )
                 said = f"{variant.about}, {regulariser}: held-out loss {ends}; blocks {blocks} nats"
+                said += stopped_said(int(loss.sel(cell).isnull().sum()))
                 shown = theta.sel(cell).values
                 if regulariser.startswith("jha"):
                     said += f"; θ from {shown.min():.2f} to {shown.max():.2f}"
