@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from attention.bands import band_of
+from attention.bands import ROUNDING, band_of
 from attention.regularisation import REFERENCES, highest_entropy
 from runs.errors import InputError
 from runs.models.diverging import stopped_said
@@ -261,7 +261,7 @@ def _shares(entropy: NDArray[np.float64], top: float | None) -> NDArray[np.float
     if not np.isfinite(entropy).all():
         return np.full(len(BANDS), np.nan)
     highest = float(entropy.max()) if top is None else top
-    if highest <= 0:
+    if highest < ROUNDING:
         return np.array([1.0, 0.0, 0.0, 0.0])
     band = band_of(entropy / highest).astype(int)
     shares: NDArray[np.float64] = np.bincount(band.ravel(), minlength=len(BANDS)) / band.size

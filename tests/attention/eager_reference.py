@@ -153,7 +153,7 @@ def same(found: dict[str, Tensor], wanted: dict[str, Tensor], scale: float = 1.0
 
 
 def near(name: str, found: Tensor, wanted: Tensor, *, atol: Tensor | float, rtol: float) -> None:
-    """`torch.testing.assert_close` with a tolerance for each element; NaN where NaN is, unless it is inf."""
+    """`torch.testing.assert_close` by a tolerance for each element; where it is inf, NaN or not."""
     found, wanted = found.double(), wanted.double()
     assert found.shape == wanted.shape
     any_is_right = torch.as_tensor(atol).isinf()

@@ -26,7 +26,6 @@ from tests.runs.zoo import KNOWN, UNKNOWN, batch, tiny
 PRODUCTS = ("hidden", "moments", "attention", "tokens")
 
 
-
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
     with quiet_transformers():
