@@ -173,9 +173,7 @@ def overlap(one: npt.ArrayLike, two: npt.ArrayLike) -> Overlap:
     )
     rand = (every + 2 * together - in_one - in_two) / every
     expected, most = in_one * in_two / every, (in_one + in_two) / 2
-    # Both divisions into one part, or into single points; counts of pairs may be rounded.
-    alike = most - expected <= 4 * np.finfo(np.float64).eps * most
-    adjusted = 1.0 if alike else (together - expected) / (most - expected)
+    adjusted = 1.0 if most == expected else (together - expected) / (most - expected)
     joint = entr(table / a.size).sum()
     single = [entr(table.sum(axis=axis) / a.size).sum() for axis in (0, 1)]
     return Overlap(float(rand), float(adjusted), float(max(2 * joint - sum(single), 0.0)))

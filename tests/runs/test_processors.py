@@ -92,7 +92,7 @@ def test_what_is_said_of_several() -> None:
 
 def test_the_name_follows_kernels_and_threads() -> None:
     def named(**changes: str) -> str:
-        script = "import torch, numpy, scipy.linalg; from runs.processor import processor; print(processor())"
+        script = "import scipy.linalg; from runs.processor import processor; print(processor())"
         clean = {
             k: v for k, v in os.environ.items() if k not in ("MKL_CBWR", "ATEN_CPU_CAPABILITY")
         }
