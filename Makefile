@@ -8,7 +8,7 @@ DEV := $(VENV)/.installed-dev
 # Thread barriers on busy cores cost far more than a second thread gives; the demo sets its own.
 TEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo paper test test-slow test-all check format bench clean
+.PHONY: demo paper test test-slow test-all test-processors check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/phasescope demo
@@ -50,6 +50,10 @@ test-slow: $(DEV)
 test-all: $(DEV)
 	$(TEST) -n 2 -m "not slow and not real"
 	$(TEST) -m "slow or real"
+
+# The numeric tests under every instruction set, library kernel and thread count this machine can play.
+test-processors: $(DEV)
+	$(BIN)/python -m tests.processors
 
 check: $(DEV)
 	$(BIN)/ruff check .

@@ -16,6 +16,9 @@ FloatArray = NDArray[np.float64]
 BANDS = ("0–¼", "¼–½", "½–¾", "¾–1")
 """Names of the quarters, lowest first; the last one holds what is above the reference too."""
 
+ROUNDING = 1e-5
+"""Nats that the entropy of a head may have by the rounding of its float32 rows alone."""
+
 REFERENCES: Mapping[str, str] = MappingProxyType(
     {
         "observed_max": "the largest head entropy of the checkpoint, 2501.03489 §3",
@@ -49,7 +52,8 @@ def reference_entropy(entropy: ArrayLike, lengths: ArrayLike, *, reference: str)
     Returns
     -------
     float64 array (…)
-        `observed_max`: max over heads, NaN if one is. `causal_uniform`: Σ ln(T_s!) / Σ T_s, the mean of
+        `observed_max`: max over heads, NaN if one is, or if the largest is below 1e-5 nats.
+        `causal_uniform`: Σ ln(T_s!) / Σ T_s, the mean of
         ln(visible keys) over all rows, which a sliding window would lower. `log_length`: ln max T_s.
 
     Raises
@@ -64,8 +68,9 @@ def reference_entropy(entropy: ArrayLike, lengths: ArrayLike, *, reference: str)
     if not tokens.size or tokens.max() < 2:
         raise ValueError("lengths: no sample has two tokens or more, so every row's entropy is 0")
     if reference == "observed_max":
-        found: FloatArray = values.max(axis=-1)
-        return found
+        highest: FloatArray = values.max(axis=-1)
+        # Where no head has more than rounding, quarters of it would sort that.
+        return np.where(highest < ROUNDING, np.nan, highest)
     uniform = float(gammaln(tokens + 1).sum() / tokens.sum())
     level = uniform if reference == "causal_uniform" else math.log(tokens.max())
     return np.full(values.shape[:-1], level)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr, softmax
 
 FloatArray = NDArray[np.float64]
+_ALIKE = 1e-12  # lengths this near to each other, relatively, are one
 
 
 class Line(NamedTuple):
@@ -59,7 +60,8 @@ def entropy_line(entropy: ArrayLike, lengths: ArrayLike, weights: ArrayLike) -> 
     Returns
     -------
     Line
-        slope and intercept (…), NaN with fewer than two bins, or a NaN in a bin with weight. The slope
+        slope and intercept (…), NaN with fewer than two bins or where all are of one length up to
+        rounding, or with a NaN in a bin with weight. The slope
         is 1 for uniform attention (its intercept 0), and 0 for a head whose reach does not grow.
 
     Notes
@@ -80,7 +82,10 @@ def entropy_line(entropy: ArrayLike, lengths: ArrayLike, weights: ArrayLike) -> 
         dx = x - x_mean[..., None]
         spread = (w * dx * dx).sum(-1)
         slope = (w * dx * (y - y_mean[..., None])).sum(-1) / spread
-    slope = np.where((w > 0).sum(-1) > 1, slope, np.nan)
+    # Bins of one length leave the rounding of their mean in the denominator.
+    apart = np.where(w > 0, np.abs(dx), 0.0).max(-1, initial=0.0)
+    alike = apart <= _ALIKE * np.where(w > 0, x, 0.0).max(-1, initial=0.0)
+    slope = np.where(((w > 0).sum(-1) > 1) & ~alike, slope, np.nan)
     return Line(slope, y_mean - slope * x_mean)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 _LARGEST = 1e4  # exp(−g) is 0 long before; inf · 0 would be NaN
-_GAP = 1e-3  # nats; below it the rounding of a float32 entropy is per cents of the distance
+_GAP = 1e-3  # nats; the rounding of a float32 entropy near uniform, 1e-6, is 0.1 % of it
 
 
 def row_bounds(row_norm: Tensor, outcomes: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,6 +52,12 @@ def bound_share(entropy: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     tensor (…)
         Not clipped, so that rounding, or a row beyond its bounds, is seen. NaN where the bounds are
         within 1e-3 nats of each other: with one or two outcomes and for nearly equal logits.
+
+    Notes
+    -----
+    Numerator and denominator vanish together, like the third power of the logits, so the share carries
+    the error of the entropy over the distance of its bounds: with float32 rows of up to 300 keys 1e-6
+    nats at logits of 0.3, so 8e-4 at the floor and 1e-4 where the bounds are 0.01 apart.
     """
     gap = upper - lower
     return torch.where(gap > _GAP, (entropy - lower) / gap, torch.nan)

@@ -51,7 +51,8 @@ def product_spectrum(
     Returns
     -------
     Spectrum of float64 arrays (…)
-        Stable rank NaN where the norm is 0; both NaN where an entry is not finite.
+        Stable rank NaN where the norm is 0 up to the rounding of the product; both NaN where an entry is
+        not finite.
 
     Notes
     -----
@@ -64,8 +65,17 @@ def product_spectrum(
     finite = np.asarray(np.isfinite(product).all(axis=(-2, -1)))
     values = np.linalg.svd(np.where(finite[..., None, None], product, 0.0), compute_uv=False)
     top = np.where(finite, values[..., 0], np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return Spectrum(top, np.square(values).sum(axis=-1) / np.square(top))
+    # A product that cancels leaves rounding in the size of its factors.
+    size = abs(scaling) * _size(inner) * _size(b)
+    there = np.where(top > inner.shape[-1] * np.finfo(np.float64).eps * size, top, np.nan)
+    return Spectrum(top, np.square(values).sum(axis=-1) / np.square(there))
+
+
+def _size(matrices: FloatArray) -> FloatArray:
+    """Frobenius norm of each matrix; 0 where an entry is not finite."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        norm = np.sqrt(np.square(matrices).sum(axis=(-2, -1)))
+    return np.where(np.isfinite(norm), norm, 0.0)
 
 
 def relative_rotation(cosine: ArrayLike, sine: ArrayLike, size: int) -> FloatArray:

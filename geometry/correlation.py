@@ -18,6 +18,7 @@ from scipy.stats import rankdata
 FloatArray = NDArray[np.float64]
 METHODS = ("pearson", "spearman")
 _MOST = 1e9  # checkpoints; no curve has more
+_ROUNDED = 64.0  # eps of the largest value: variation that sums of a few dozen terms leave
 
 
 class Correlation(NamedTuple):
@@ -83,7 +84,8 @@ def correlation(
     Returns
     -------
     Correlation
-        All NaN if a value is not finite, a curve is constant or there are fewer than three checkpoints.
+        All NaN if a value is not finite, a curve is constant up to rounding (64 eps of its values), or
+        there are fewer than three checkpoints.
 
     Raises
     ------
@@ -109,7 +111,7 @@ def correlation(
         )
     n = first.size
     usable = n >= 3 and bool(np.isfinite(first).all() and np.isfinite(second).all())
-    if not usable or np.ptp(first) == 0 or np.ptp(second) == 0:
+    if not usable or not (_centred(first).any() and _centred(second).any()):
         return Correlation(*(np.nan,) * 3, n, *(np.nan,) * 6)
     changes = _coefficient(*(_transformed(np.diff(c), method) for c in (first, second)))
     a, b = _transformed(first, method), _transformed(second, method)
@@ -241,7 +243,7 @@ def _transformed(x: FloatArray, method: str) -> FloatArray:
 
 
 def _coefficient(x: FloatArray, y: FloatArray) -> float:
-    a, b = x - x.mean(), y - y.mean()
+    a, b = _centred(x), _centred(y)
     scale = float(np.linalg.norm(a) * np.linalg.norm(b))
     if scale == 0:
         return float("nan")
@@ -260,8 +262,15 @@ def _fisher(r: float, n: int, method: str, level: float) -> tuple[float, float]:
     return float(np.tanh(z - reach)), float(np.tanh(z + reach))
 
 
+def _centred(x: FloatArray) -> FloatArray:
+    """A curve about its mean; 0 where only the rounding of a constant is left."""
+    centred: FloatArray = x - x.mean()
+    rounding = _ROUNDED * np.finfo(np.float64).eps * np.abs(x).max(initial=0.0)
+    return centred if np.abs(centred).max(initial=0.0) > rounding else np.zeros_like(x)
+
+
 def _lag_one(x: FloatArray) -> float:
-    centred = x - x.mean()
+    centred = _centred(x)
     total = float(centred @ centred)
     return float("nan") if total == 0 else float(centred[:-1] @ centred[1:]) / total
 

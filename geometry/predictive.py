@@ -108,7 +108,7 @@ def dirichlet_energy(x: ArrayLike, kernel: ArrayLike, *, convention: str = "rela
     Returns
     -------
     float
-        NaN if `x` does not vary, or anything is not finite.
+        NaN if `x` does not vary but for rounding, or anything is not finite.
 
     Raises
     ------
@@ -133,13 +133,15 @@ def dirichlet_energy(x: ArrayLike, kernel: ArrayLike, *, convention: str = "rela
     if not (np.isfinite(points).all() and np.isfinite(weights).all()):
         return float("nan")
     # The mean does not matter, and would cost digits.
+    size = float(np.abs(points).max(initial=0.0))
     points = points - points.mean(axis=0)
     squares = (points**2).sum(axis=1)
     energy = float(weights.sum(axis=1) @ squares - np.vdot(weights @ points, points))
     if convention == "sum":
         return energy
     spread = n * float(squares.sum())
-    if spread == 0.0:
+    rounding = np.finfo(np.float64).eps * n * size
+    if spread <= n * n * points.shape[1] * rounding**2:  # what is left of a constant
         return float("nan")
     if convention == "normalised":
         return energy / spread

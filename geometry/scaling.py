@@ -146,10 +146,12 @@ def stress_1(x: ArrayLike, positions: ArrayLike) -> float:
 
 
 def _stress(wanted: NDArray[np.float64], drawn: NDArray[np.float64]) -> float:
-    both = float(wanted @ wanted) * float(drawn @ drawn)
-    if not both > 0.0:  # NaN included
+    sizes = float(np.linalg.norm(wanted)), float(np.linalg.norm(drawn))
+    if not min(sizes) > 0.0:  # NaN included
         return float("nan")
-    return float(np.sqrt(max(0.0, 1.0 - float(wanted @ drawn) ** 2 / both)))
+    # The residual itself: 1 − cos² would lose all below the root of the rounding.
+    one, two = wanted / sizes[0], drawn / sizes[1]
+    return float(min(1.0, np.linalg.norm(one - (one @ two) * two)))
 
 
 def _leading_scores(points: FloatArray, dimensions: int) -> FloatArray:

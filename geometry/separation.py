@@ -175,7 +175,8 @@ def in_metric(points: FloatArray, metric: str) -> FloatArray | None:
         return half_z_scores(points)
     centred = points - points.mean(axis=0)
     norms = np.linalg.norm(centred, axis=1, keepdims=True)
-    return centred / norms if norms.all() else None
+    away = norms > _CONSTANT * np.abs(points).max(initial=0.0) * np.sqrt(points.shape[1])
+    return centred / norms if away.all() else None
 
 
 def check_metric(metric: str) -> None:

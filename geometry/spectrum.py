@@ -19,6 +19,7 @@ from scipy.special import entr
 FloatArray = NDArray[np.float64]
 
 _EPS = float(np.finfo(np.float64).eps)
+_FLAT = 100.0  # times the rounding of a logarithm; an R² of less variation is noise
 _BLOCK = 512  # rows (or columns) held in float64 at a time
 
 
@@ -296,7 +297,8 @@ def alpha_req_fit(eigenvalues: ArrayLike, *, ranks: tuple[int, int] = (12, 100))
     AlphaFit
         Each of shape (…); alpha is positive for a decaying spectrum. NaN if `ranks[1]` exceeds
         the number of eigenvalues, or if one within the range is NaN or numerically zero (at most
-        eps λ_1), as the n-th of n centred samples is.
+        eps λ_1), as the n-th of n centred samples is. R² alone is NaN of a flat spectrum, whose
+        logarithms vary by less than 100 times what rounding does to them.
 
     Raises
     ------
@@ -325,8 +327,10 @@ def alpha_req_fit(eigenvalues: ArrayLike, *, ranks: tuple[int, int] = (12, 100))
     intercept = level + alpha * centre
     residual = y - (intercept[..., None] - alpha[..., None] * np.log(rank))
     spread = (y - level[..., None]) ** 2 @ weight
-    with np.errstate(invalid="ignore", divide="ignore"):  # a flat spectrum has no R²
-        r2 = 1.0 - residual**2 @ weight / spread
+    # Rounding moves an eigenvalue by eps λ_1 a rank, and so its logarithm by as much of λ_1 / λ.
+    ratio = values[..., 0] / np.where(sound, fitted, np.nan).min(axis=-1)
+    flat = np.sqrt(spread) <= _FLAT * _EPS * values.shape[-1] * ratio
+    r2 = 1.0 - residual**2 @ weight / np.where(flat, np.nan, spread)
     return AlphaFit(alpha, r2, intercept)
 
 

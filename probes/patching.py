@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+_ROUNDING = float(np.finfo(np.float32).eps)  # of a difference of two logits, relative to their size
+
 
 class Recovery(NamedTuple):
     """A share with its standard error and interval."""
@@ -43,8 +45,9 @@ def normalised_recovery(
     Recovery
         Σ (patched − receiver) / Σ (donor − receiver), 0 where nothing moves and 1 where all does; a
         ratio of sums, for single pairs may differ by next to nothing. Standard error by the jackknife
-        over groups, Student t. NaN without pairs, or where donors and receivers do not differ; the error
-        is NaN with fewer than two groups.
+        over groups, Student t. NaN without pairs, or where donors and receivers differ on the whole by no
+        more than the rounding of float32 numbers of their size; the error is NaN with fewer than two
+        groups, or if that holds without one of them.
 
     Notes
     -----
@@ -56,11 +59,13 @@ def normalised_recovery(
     _, codes = np.unique(np.asarray(groups)[there], return_inverse=True)
     above, below = (np.bincount(codes, weights=part[there]) for part in (moved, whole))
     total = float(below.sum())
-    if total == 0:
+    size = (np.abs(np.asarray(donor, float)) + np.abs(np.asarray(receiver, float)))[there].sum()
+    least = _ROUNDING * float(size)
+    if abs(total) <= least:
         return Recovery(nan, nan, nan, nan)
     value, count = float(above.sum()) / total, len(above)
     rest = total - below
-    if count < 2 or (rest == 0).any():
+    if count < 2 or (np.abs(rest) <= least).any():
         return Recovery(value, nan, nan, nan)
     without = (above.sum() - above) / rest
     error = float(np.sqrt((count - 1) * np.mean((without - without.mean()) ** 2)))

@@ -111,7 +111,8 @@ def polygon_coverage(
     x, y = corners.T
     x_next, y_next = np.roll(x, -1), np.roll(y, -1)
     crossed = (y <= rows[:, None]) != (y_next <= rows[:, None])
-    slope = np.divide(x_next - x, y_next - y, out=np.zeros_like(x), where=y_next != y)
+    # Only of sides that a row crosses: one that is all but level, as high as 1e-308, has no finite slope.
+    slope = np.divide(x_next - x, y_next - y, out=np.zeros_like(x), where=crossed.any(axis=0))
     at = np.where(crossed, x + (rows[:, None] - y) * slope, np.inf)
     most = int(crossed.sum(axis=1).max(initial=0))
     at = np.sort(at, axis=1)[:, :most]

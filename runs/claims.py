@@ -28,6 +28,7 @@ from runs.loading import load_model, quiet_transformers
 from runs.memory import fitting_micro_batch
 from runs.passes import capture_set
 from runs.plan import Plan
+from runs.processor import processor
 from runs.products import PRODUCTS
 from runs.products.base import Arrays
 from runs.progress import Event, Report
@@ -195,6 +196,7 @@ class Worker:
                     seconds=seconds,
                     digest=weights,
                     attempt=self._attempt(label, weights),
+                    processor=processor(self.plan.recipe.capture.device),
                     status=DONE,
                 )
         self.fetcher.finished(checkpoint)

@@ -10,6 +10,7 @@ import xarray as xr
 
 from attention.regularisation import highest_entropy
 from runs.errors import InputError
+from runs.models.diverging import stopped_said
 from runs.models.neox import TrainConfig
 from runs.models.trial import MATRICES, Log, Trial
 from runs.models.variants import Variant
@@ -181,10 +182,9 @@ def cell_said(cell: xr.Dataset) -> str:
     lowest = ", ".join(f"{value:.3g}" for value in cell["lowest"].values)
     finals = ", ".join(f"{value:.3g}" for value in cell["final_loss"].values)
     stopped = int((~cell["finished"]).sum())
-    broke = f"; {stopped} stopped at a loss that is no number" if stopped else ""
     return (
         f"{cell['variant'].item()}: collapsed in {int(cell['collapsed'].sum())} of {cell.sizes['seed']} "
-        f"seeds (lowest block {lowest} nats); held-out loss {finals}{broke}"
+        f"seeds (lowest block {lowest} nats); held-out loss {finals}{stopped_said(stopped)}"
     )
 
 

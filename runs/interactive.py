@@ -17,6 +17,7 @@ from runs.memory import fitting_micro_batch
 from runs.opening import with_groups
 from runs.passes import capture_set
 from runs.points import choose_points
+from runs.processor import processor
 from runs.products import PRODUCTS
 from runs.products.base import Spec
 from runs.tables import CaptureTable
@@ -166,6 +167,7 @@ def _checkpoints(row: dict[str, Any], name: str, spec: Spec) -> xr.Dataset:
             "status": (cells, np.full((1, len(labels)), DONE, np.uint8)),
             "attempt": (cells, np.full((1, len(labels)), attempt)),
             "error": (cells, np.full((1, len(labels)), "")),
+            "processor": (cells, np.full((1, len(labels)), processor(spec.capture.device))),
         },
         coords={**row, "product": labels},
     )

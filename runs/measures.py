@@ -19,6 +19,7 @@ from runs.damage import named_errors
 from runs.errors import InputError
 from runs.joining import describe, join
 from runs.nodes import seal
+from runs.processor import several
 from runs.rows.base import PARTNERS
 from runs.writing import DONE, StoreWriter, digest
 
@@ -161,7 +162,8 @@ def measure_dataset(tree: xr.DataTree, row: Row, name: str) -> xr.Dataset:
     lineage = lineage_of(tree, row, name)
     path = f"measures/{row.name}/{row.convention}/{name}"
     if _at(tree, path) and tree[path].attrs.get("lineage") == lineage:
-        return tree[path].to_dataset().drop_attrs(deep=False).assign_attrs(tree[path].attrs)
+        kept = tree[path].to_dataset().drop_attrs(deep=False).assign_attrs(tree[path].attrs)
+        return kept.assign_attrs(_processors(tree, row, name))
     found = _apply_pair(tree, row, name) if isinstance(row, Pair) else _apply(tree, row, name)
     inputs = tree[f"sets/{name}/inputs"].to_dataset()
     length = inputs["length"].values
@@ -177,7 +179,19 @@ def measure_dataset(tree: xr.DataTree, row: Row, name: str) -> xr.Dataset:
         interval=row.interval,
         inputs=_described(tree, row, name, str(inputs.attrs.get("description", ""))),
         lineage=lineage,
+        **_processors(tree, row, name),
     )
+
+
+def _processors(tree: xr.DataTree, row: Row, name: str) -> dict[str, str]:
+    """What to say if the cells that a row reads were not all captured alike."""
+    checkpoints = tree["checkpoints"].to_dataset()
+    read = {f"{name}/{part.variable.split('/')[0]}" for part in row.reads}
+    if "processor" not in checkpoints:
+        return {}
+    mine = checkpoints.isel(product=np.isin(checkpoints["product"].values, sorted(read)))
+    told = several(mine["processor"].values[mine["status"].values == DONE])
+    return {"processors": told} if told else {}
 
 
 def lineage_of(tree: xr.DataTree, row: Row, name: str) -> str:

@@ -14,6 +14,7 @@ import zarr
 from runs.damage import damaged, drafts_ignored, find_damage
 from runs.errors import InputError, line_of
 from runs.nodes import ARRAYS, COLUMNS, CONTENT, is_sealed, misfit, open_node
+from runs.processor import several
 from runs.writing import DONE, FAILED, SCHEMA, identity_of
 
 _THIN = 10.0  # samples a feature below which RankMe's finite-sample bias is several per cent
@@ -224,4 +225,8 @@ def _warnings(checkpoints: xr.Dataset) -> list[str]:
     unfinished = int((~np.isin(status, (DONE, FAILED))).any(axis=1).sum())
     if unfinished:
         found.append(f"{unfinished} checkpoints are not finished: run the recipe again")
+    if "processor" in checkpoints and (
+        told := several(checkpoints["processor"].values[status == DONE])
+    ):
+        found.append(told)
     return found

@@ -10,9 +10,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from attention.bands import band_of
+from attention.bands import ROUNDING, band_of
 from attention.regularisation import REFERENCES, highest_entropy
 from runs.errors import InputError
+from runs.models.diverging import stopped_said
 from runs.models.neox import TrainConfig
 from runs.models.trial import Log, Trial
 from runs.models.variants import Regulariser, Variant
@@ -213,6 +214,7 @@ class Regularisation:
                     f"{value:.2f}" for value in entropy.sel(cell).mean(("seed", "head")).values
                 )
                 said = f"{variant.about}, {regulariser}: held-out loss {ends}; blocks {blocks} nats"
+                said += stopped_said(int(loss.sel(cell).isnull().sum()))
                 shown = theta.sel(cell).values
                 if regulariser.startswith("jha"):
                     said += f"; θ from {shown.min():.2f} to {shown.max():.2f}"
@@ -259,7 +261,7 @@ def _shares(entropy: NDArray[np.float64], top: float | None) -> NDArray[np.float
     if not np.isfinite(entropy).all():
         return np.full(len(BANDS), np.nan)
     highest = float(entropy.max()) if top is None else top
-    if highest <= 0:
+    if highest < ROUNDING:
         return np.array([1.0, 0.0, 0.0, 0.0])
     band = band_of(entropy / highest).astype(int)
     shares: NDArray[np.float64] = np.bincount(band.ravel(), minlength=len(BANDS)) / band.size

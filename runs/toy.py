@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from runs.damage import named_errors
-from runs.errors import InputError
+from runs.errors import InputError, PhasescopeError
 from runs.measures import write_node
+from runs.models.diverging import DivergedError
 from runs.models.toy import JITTER, LEARNING_RATE, SEEDS, SPREAD, STEPS, TASKS
 from runs.models.toy_measures import FORMS, HEADLINE, count_seeds, measure_toy
 from runs.progress import simple_bar
@@ -90,6 +91,8 @@ def make_toy(out: Path, settings: Settings, console: Console) -> Path:
     ------
     InputError
         If a setting is out of range, or the folder holds a toy made with other settings.
+    PhasescopeError
+        If a loss or a parameter stops being a number.
     """
     if settings.seeds < 1 or settings.steps < 1 or not 0 < settings.learning_rate < float("inf"):
         raise InputError("--seeds and --steps must be at least 1 and --learning-rate above 0")
@@ -134,19 +137,23 @@ def _kept(path: Path, settings: Settings) -> xr.Dataset | None:
 
 
 def _compute(path: Path, settings: Settings, command: str, console: Console) -> xr.Dataset:
-    writer = StoreWriter(path)
-    recipe = "".join(
-        f"{key.replace(' ', '_')} = {value}\n"
-        for key, value in settings.identity.items()
-        if key not in ("schema", "toy version")
-    )
-    writer.remember(name=SET, recipe=f"# {command}\n{recipe}", identity=settings.identity)
-    writer.add_checkpoints([])  # there are none, and the store says so
     with simple_bar(console) as bar:
         task = bar.add_task("toy", total=len(_NAMES) + 1, note="gradient descent")
-        nodes = measure_toy(
-            seeds=settings.seeds, steps=settings.steps, learning_rate=settings.learning_rate
+        try:
+            nodes = measure_toy(
+                seeds=settings.seeds, steps=settings.steps, learning_rate=settings.learning_rate
+            )
+        except DivergedError as error:
+            raise PhasescopeError(f"toy: {error}; lower --learning-rate") from None
+        # Only now, so that a run that diverged leaves no store of its settings behind.
+        writer = StoreWriter(path)
+        recipe = "".join(
+            f"{key.replace(' ', '_')} = {value}\n"
+            for key, value in settings.identity.items()
+            if key not in ("schema", "toy version")
         )
+        writer.remember(name=SET, recipe=f"# {command}\n{recipe}", identity=settings.identity)
+        writer.add_checkpoints([])  # there are none, and the store says so
         for name in _NAMES:
             bar.update(task, advance=1, note=name)
             lineage = digest([name, _VERSION, settings.identity])

@@ -37,7 +37,7 @@ from runs.store import open_store
 from runs.writing import SCHEMA, StoreWriter, digest
 
 HELD_OUT = 32
-_VERSION = "1"  # raised when a run's numbers change
+_VERSION = "2"  # raised when a run's numbers change
 _FOLDER = "runs"
 _Arrays = dict[str, NDArray[Any]]
 

@@ -35,6 +35,7 @@ _CELLS: dict[str, tuple[Any, Any]] = {
     "seconds": ("float64", float("nan")),
     "attempt": (str, ""),
     "digest": (str, ""),
+    "processor": (str, ""),  # what computed the cell; stores of earlier versions lack it
 }
 
 
@@ -134,7 +135,7 @@ class StoreWriter:
             If a checkpoint of the same label has other tokens.
         """
         with named_errors(self.path), self.claim("store").wait():
-            group = self._checkpoints()
+            group = self._with_all_cells()
             labels = {label: row for row, label in enumerate(self.labels())}
             self._pin(group, checkpoints, labels)
             tokens = np.asarray(group["tokens"][:])  # type: ignore[index]  # zarr unions
@@ -227,7 +228,7 @@ class StoreWriter:
     ) -> None:
         """Lay a product's arrays out along the checkpoint axis, if they are not there."""
         with named_errors(self.path), self.claim("store").wait():
-            group = self._checkpoints()
+            group = self._with_all_cells()
             products = self.products()
             if label in products:
                 return
@@ -266,7 +267,7 @@ class StoreWriter:
                 _array(self._root, f"sets/{label}/{name}")[row] = values
 
     def set_cell(self, label: str, checkpoint: str, **values: str | int | float) -> None:
-        """Write a cell's status, error, seconds, attempt or digest; status goes last."""
+        """Write a cell's status, error, seconds, attempt, digest or processor; status goes last."""
         with named_errors(self.path):
             cell = (self._row(checkpoint), self._column(label))
             for name in sorted(values, key=lambda n: n == "status"):
@@ -358,6 +359,21 @@ class StoreWriter:
             group.create_array(
                 "product", shape=(0,), chunks=(_LISTED,), dtype=str, dimension_names=("product",)
             )
+        return group
+
+    def _with_all_cells(self) -> zarr.Group:
+        """Give `/checkpoints` what a store of an earlier version lacks, empty; under the store's lock."""
+        group = self._checkpoints()
+        for name, (dtype, fill) in _CELLS.items():
+            if name not in group:
+                group.create_array(
+                    name,
+                    shape=_array(group, "status").shape,
+                    chunks=(1, 1),
+                    dtype=dtype,
+                    fill_value=fill,
+                    dimension_names=("checkpoint", "product"),
+                )
         return group
 
     def _along_checkpoints(self) -> Iterator[zarr.Array[Any]]:

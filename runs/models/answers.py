@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from probes.arithmetic import Problem
+from runs.models.diverging import DivergedError
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,11 @@ def draw(
     -------
     AnswerBatch
         The same prompts with what was drawn.
+
+    Raises
+    ------
+    DivergedError
+        If a probability is no number.
     """
     count, width = len(asked), int(asked.start.max()) + longest
     tokens = torch.full((count, width), asked.end)
@@ -97,7 +103,10 @@ def draw(
     for step in range(longest):
         place = asked.start + step
         logits = model(tokens[:, : int(place.max())]).logits[row, place - 1]
-        picked = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+        chances = logits.softmax(-1)
+        if not bool(chances.isfinite().all()):
+            raise DivergedError("a probability of the model's own answers is no number")
+        picked = torch.multinomial(chances, 1, generator=generator)[:, 0]
         tokens[row, place] = torch.where(going, picked, asked.end)
         mask[row, place] = going
         going = going & (picked != asked.end)

@@ -26,6 +26,7 @@ from runs.folders import local
 from runs.loading import quiet_transformers
 from runs.models.answers import AnswerBatch, draw, encode
 from runs.models.atomic import whole
+from runs.models.diverging import DivergedError, check_update, check_weights
 from runs.models.neox import batch_rows
 from runs.models.objectives import (
     answer_log_likelihoods,
@@ -120,7 +121,7 @@ def post_train(
     InputError
         If `base` is no series or lacks a step, or `folder` holds other post-training.
     PhasescopeError
-        If a loss stops being a number.
+        If a loss, a gradient, a weight or a probability stops being a number.
 
     Notes
     -----
@@ -193,15 +194,15 @@ class _Run:
             with quiet_transformers():
                 model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32)
             model.train()
-            for step, loss in stage(model, steps):
-                if not np.isfinite(loss):
-                    raise PhasescopeError(
-                        f"{self.root}: loss {loss} at step {step} of {name}; lower its rate"
-                    )
-                if step in marks:
-                    self._keep(model, name, step)
-                if self.progress is not None:
-                    self.progress(name, step, steps, loss)
+            try:
+                for step, loss in stage(model, steps):
+                    if step in marks:
+                        check_weights(step, model)
+                        self._keep(model, name, step)
+                    if self.progress is not None:
+                        self.progress(name, step, steps, loss)
+            except DivergedError as error:
+                raise PhasescopeError(f"{self.root}: {name}: {error}; lower its rate") from None
         return final
 
     def _keep(self, model: Any, name: str, step: int) -> None:
@@ -217,7 +218,8 @@ class _Run:
             for step in range(1, steps + 1):
                 batch = data.rows(_picked(self.config, step, len(data), "sft"))
                 loss = imitation_loss(model(batch.tokens).logits, batch.tokens, batch.mask)
-                yield step, _descend(model, optimizer, loss, self._rate("sft", step, steps))
+                rate = self._rate("sft", step, steps)
+                yield step, _descend(model, optimizer, loss, rate, step)
 
         return stage
 
@@ -240,7 +242,8 @@ class _Run:
                     held[1][rows],
                     beta=self.config.beta,
                 )
-                yield step, _descend(model, optimizer, loss, self._rate("dpo", step, steps))
+                rate = self._rate("dpo", step, steps)
+                yield step, _descend(model, optimizer, loss, rate, step)
 
         return stage
 
@@ -259,7 +262,7 @@ class _Run:
                 logits = model(drawn.tokens).logits
                 logp = answer_log_likelihoods(logits, drawn.tokens, drawn.mask)
                 loss = policy_loss(logp, drawn.mask[:, 1:], advantage)
-                _descend(model, optimizer, loss, self._rate("rlvr", step, steps))
+                _descend(model, optimizer, loss, self._rate("rlvr", step, steps), step)
                 yield step, float(1.0 - reward.mean())
 
         return stage
@@ -337,14 +340,19 @@ def _adam(model: Any) -> torch.optim.AdamW:
 
 
 def _descend(
-    model: Any, optimizer: torch.optim.Optimizer, loss: torch.Tensor, rate: tuple[float, float]
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    loss: torch.Tensor,
+    rate: tuple[float, float],
+    step: int,
 ) -> float:
     for group in optimizer.param_groups:
         group["lr"] = rate[0]
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward untyped
-    torch.nn.utils.clip_grad_norm_(model.parameters(), rate[1])
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), rate[1])
     optimizer.step()
+    check_update(step, loss.item(), norm.item())
     return float(loss.item())
 
 

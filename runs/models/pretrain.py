@@ -51,7 +51,7 @@ def train(
     ValueError
         If the texts are too short for the vocabulary or for one sequence.
     PhasescopeError
-        If the loss stops being a number.
+        If a loss, a gradient or a weight stops being a number.
     """
     return train_run(Path(folder), NeoxRun(config, texts), progress=progress)
 

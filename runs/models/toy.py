@@ -16,6 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from runs.models.diverging import DivergedError
+
 Array = NDArray[np.float64]
 Loss = Literal["cross_entropy", "squared_error"]
 Start = Literal["constructed", "gaussian"]
@@ -32,6 +34,7 @@ _ANGLE = np.deg2rad(100.0)
 _PLACED = np.array([[0.6 * np.cos(_ANGLE), 0.6 * np.sin(_ANGLE)], [0.75, 0.75 * 0.03]])
 _READOUTS = np.array([[0.0, 0.6], [0.74, 0.74 * 0.03]])
 _APART = 0.05
+_LARGEST = float(np.finfo(np.float32).max)  # paths are kept in float32
 
 
 @dataclass(frozen=True)
@@ -230,6 +233,12 @@ def descend(
     -------
     Paths
 
+    Raises
+    ------
+    DivergedError
+        If a loss or a parameter of a seed stops being a number that float32 holds, as at a learning
+        rate that is too high.
+
     Notes
     -----
     Memory: seeds × (steps + 1) × parameters float64; 20 seeds and 600 steps of the skewed task 2 MB.
@@ -240,9 +249,21 @@ def descend(
     loss_path = np.empty(shape)
     for step in range(steps + 1):
         feature_path[:, step], weight_path[:, step] = features, weights
-        loss_path[:, step], of_features, of_weights = loss_and_gradients(
-            features, weights, task.labels, task.loss
-        )
-        features = features - learning_rate * of_features
-        weights = weights - learning_rate * of_weights
+        # An overflow is found below, in words.
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss_path[:, step], of_features, of_weights = loss_and_gradients(
+                features, weights, task.labels, task.loss
+            )
+            _check(step, features, weights, loss_path[:, step])
+            features = features - learning_rate * of_features
+            weights = weights - learning_rate * of_weights
     return Paths(feature_path, weight_path, loss_path)
+
+
+def _check(step: int, features: Array, weights: Array, loss: Array) -> None:
+    for name, values in (("feature", features), ("weight", weights), ("loss", loss)):
+        largest = np.abs(values).reshape(len(values), -1).max(axis=1)
+        spoilt = ~(largest <= _LARGEST)
+        if spoilt.any():
+            seed = int(spoilt.argmax())
+            raise DivergedError(f"a {name} of seed {seed} is {largest[seed]:.3g} at step {step}")

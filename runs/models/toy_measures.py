@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geometry.spectrum import RANKME_CONVENTIONS, rankme
+from runs.models.diverging import DivergedError
 from runs.models.toy import STARTS, TASKS, Array, Paths, Task, descend, initialise
 
 HEADLINE = "lambda_uncentered"
@@ -49,6 +50,8 @@ def measure_toy(
     ------
     ValueError
         If there is no seed or no step.
+    DivergedError
+        If a loss or a parameter stops being a number.
 
     Notes
     -----
@@ -61,7 +64,10 @@ def measure_toy(
         row = []
         for start in STARTS:
             begin = initialise(task, start, seeds=seeds)
-            paths = descend(*begin, task, learning_rate=learning_rate, steps=steps)
+            try:
+                paths = descend(*begin, task, learning_rate=learning_rate, steps=steps)
+            except DivergedError as error:
+                raise DivergedError(f"task `{task.name}`, {start} start: {error}") from None
             row.append(_cell(task, paths).assign_coords(start=start))
         rows.append(xr.concat(row, "start").assign_coords(task=task.name))
     # Tasks of fewer samples or components are filled up with NaN.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import fcntl
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from runs.errors import InputError, PhasescopeError
 from runs.models.atomic import whole
+from runs.models.diverging import DivergedError, check_update, check_weights
 from runs.models.neox import checkpoint_steps
 
 Progress = Callable[[int, int, float], None]
@@ -146,7 +146,7 @@ def train_run(root: Path, run: TrainingRun, *, progress: Progress | None = None)
         If the folder holds something else, or the same run with other settings; the line shows the
         difference.
     PhasescopeError
-        If the loss stops being a number.
+        If a loss, a gradient or a weight stops being a number.
     """
     root.mkdir(parents=True, exist_ok=True)
     with locked(root):
@@ -219,13 +219,18 @@ def _run(root: Path, run: TrainingRun, progress: Progress | None) -> None:
         _keep(root, run, model, 0)
     kept = _steps(run)
     for step in range(len(rows) + 1, config.steps + 1):
-        loss, lr, norm = run.update(model, optimizer, step)
-        if not math.isfinite(loss + norm):
-            raise PhasescopeError(f"{root}: loss {loss} at step {step}; lower lr {config.lr}")
+        saved = step % STATE_EVERY == 0 or step == config.steps
+        try:
+            loss, lr, norm = run.update(model, optimizer, step)
+            check_update(step, loss, norm)
+            if step in kept or saved:  # what is written is made of numbers
+                check_weights(step, model)
+        except DivergedError as error:
+            raise PhasescopeError(f"{root}: {error}; lower lr {config.lr}") from None
         rows.append((step, loss, lr, norm))
         if step in kept:
             _keep(root, run, model, step)
-        if step % STATE_EVERY == 0 or step == config.steps:
+        if saved:
             _save(root, model, optimizer, rows)
         if progress is not None:
             progress(step, config.steps, loss)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from attention.regularisation import entropy_penalty
 from runs.attention_tap import AttentionTap
+from runs.models.diverging import DivergedError, check_update
 from runs.models.neox import (
     TrainConfig,
     batch_rows,
@@ -25,7 +25,13 @@ from runs.models.neox import (
 )
 from runs.models.sigma_reparam import reparam_of
 from runs.models.tempered import collecting, thresholds_of
-from runs.models.variants import Variant, build_variant, head_matrices, qk_norms
+from runs.models.variants import (
+    Variant,
+    build_variant,
+    head_matrices,
+    qk_norms,
+    spectral_norms,
+)
 
 Log = dict[str, NDArray[np.floating]]
 MATRICES = ("query", "key", "value", "output")
@@ -111,8 +117,10 @@ def run_trial(
                 clip=config.clip,
                 extra=_penalty(model, trial.variant, entropies) if penalised else None,
             )
-        if not math.isfinite(loss + norm):
-            break
+        try:
+            check_update(step, loss, norm)
+        except DivergedError:
+            break  # the rest of the log stays NaN, and the sentences count such runs
         if step in steps:
             at = steps.index(step)
             log["loss"][at], log["gradient_norm"][at] = loss, norm
@@ -178,17 +186,17 @@ def _record(
 def _record_weights(log: Log, at: int, block: int, layer: Any, heads: int) -> None:
     found = head_matrices(layer, heads)
     if not all(bool(weight.isfinite().all()) for weight in found.values()):
-        return  # the last update made them so; a singular value does not exist
+        return  # the last update made them so
     for index, name in enumerate(MATRICES):
         whole = found[name].flatten(0, 1)
-        log["spectral_norm"][at, block, index] = torch.linalg.matrix_norm(whole, 2).item()
+        log["spectral_norm"][at, block, index] = spectral_norms(whole).item()
     log["qk_norm"][at, block] = qk_norms(found["query"], found["key"]).numpy()
     fused = layer.attention.query_key_value
     rule = reparam_of(fused)
     if rule is not None and rule.gamma is not None:
         gamma = rule.gamma.item()
         log["gamma"][at, block] = gamma
-        norm = torch.linalg.matrix_norm(fused.weight.detach(), 2).item()
+        norm = spectral_norms(fused.weight.detach()).item()
         # γ is free: at a high rate it may pass through 0.
         log["norm_over_gamma"][at, block] = norm / abs(gamma) if gamma else float("nan")
     if hasattr(layer.attention, "threshold"):

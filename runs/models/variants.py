@@ -128,6 +128,28 @@ def head_matrices(layer: torch.nn.Module, heads: int) -> dict[str, torch.Tensor]
     return {"query": weight[:, 0], "key": weight[:, 1], "value": weight[:, 2], "output": output}
 
 
+def spectral_norms(matrices: torch.Tensor) -> torch.Tensor:
+    """Largest singular value of each matrix (…, row, column), in float64.
+
+    Weights of a run that diverges are finite long before they are NaN, and their products and squares
+    overflow float32: then some libraries' SVD gives NaN and others raise.
+
+    Parameters
+    ----------
+    matrices : tensor (…, row, column)
+
+    Returns
+    -------
+    float64 tensor (…)
+        NaN where an entry is no number.
+    """
+    exact = matrices.double()
+    there = exact.isfinite().all(dim=-1).all(dim=-1)
+    norms = torch.linalg.matrix_norm(torch.where(there[..., None, None], exact, 0.0), 2)
+    found: torch.Tensor = norms.masked_fill(~there, torch.nan)
+    return found
+
+
 def qk_norms(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     """‖W_Qᵀ W_K‖₂ / √d_h of each head, through the two QR factors, never (width, width).
 
@@ -137,12 +159,10 @@ def qk_norms(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
 
     Returns
     -------
-    tensor (head,)
+    float64 tensor (head,)
         Bare weights: the norm before them and rotary embedding, which turns W_Q against W_K by an
-        orthogonal matrix a position, are left out.
+        orthogonal matrix a position, are left out. NaN where a weight is no number.
     """
-    _, q = torch.linalg.qr(query.transpose(1, 2))
-    _, k = torch.linalg.qr(key.transpose(1, 2))
-    small = q @ k.transpose(1, 2)
-    norms: torch.Tensor = torch.linalg.matrix_norm(small, 2) / query.shape[1] ** 0.5
-    return norms
+    _, q = torch.linalg.qr(query.double().transpose(1, 2))
+    _, k = torch.linalg.qr(key.double().transpose(1, 2))
+    return spectral_norms(q @ k.transpose(1, 2)) / query.shape[1] ** 0.5

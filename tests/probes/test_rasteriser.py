@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from probes.rasteriser import (
@@ -69,8 +69,12 @@ def test_shapes_with_two_axes_look_the_same_from_behind(shape: str) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.lists(st.tuples(st.floats(-5, 25), st.floats(-5, 25)), min_size=3, max_size=7, unique=True)
+    corners=st.lists(
+        st.tuples(st.floats(-5, 25), st.floats(-5, 25)), min_size=3, max_size=7, unique=True
+    )
 )
+@example(corners=[(0.0, 0.0), (5.0, 2.2250738585e-308), (5.0, 9.0)])
+@example(corners=[(-5.0, 1.0), (25.0, 1.0000000000000002), (3.0, 5e-324)])
 def test_coverage_agrees_with_counting_crossings(corners: list[tuple[float, float]]) -> None:
     """Each point on its own, by the winding of a ray to the left."""
     points = np.array(corners)
@@ -78,9 +82,9 @@ def test_coverage_agrees_with_counting_crossings(corners: list[tuple[float, floa
     place = (np.arange(size * fine) + 0.5) / fine
     inside = np.zeros((size * fine, size * fine), bool)
     for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
-        if y0 == y1:
-            continue
         between = (min(y0, y1) <= place) & (place < max(y0, y1))
+        if not between.any():
+            continue
         at = x0 + (place - y0) * (x1 - x0) / (y1 - y0)
         inside ^= between[:, None] & (at[:, None] < place[None, :])
     counted = inside.reshape(size, fine, size, fine).mean(axis=(1, 3))

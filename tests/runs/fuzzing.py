@@ -11,14 +11,11 @@ Cli = Callable[..., tuple[int, str, str]]
 
 
 def profile(examples: int) -> settings:
-    """The same examples on every machine; no database, no time limit for a busy one."""
+    """So many examples; which ones, the profile says (tests/conftest.py)."""
     return settings(
         max_examples=examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
         # Damage is small already, and a slow property is long to shrink.
-        phases=[Phase.generate],
+        phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
 

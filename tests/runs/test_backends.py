@@ -20,12 +20,10 @@ from runs.loaded import padding_options, wrap
 from runs.loading import quiet_transformers
 from runs.selfcheck import own_view, self_check
 from runs.tables import CaptureTable
+from tests.attention.eager_reference import conditioned, near
 from tests.runs.zoo import KNOWN, UNKNOWN, batch, tiny
 
 PRODUCTS = ("hidden", "moments", "attention", "tokens")
-
-# What 2e-5 nats of an entropy become over bounds 1e-3 nats apart, and in an exponential.
-AMPLIFIED = {"bound_share": 3e-2, "effective_support": 1e-3}
 
 
 @pytest.fixture(autouse=True)
@@ -127,13 +125,10 @@ def test_streamed_and_materialised_rows_agree_in_every_statistic(name: str, padd
         ours, theirs = (seen[k].rows[block] for k in ("torch", "transformer_lens"))
         assert ours.keys() == theirs.keys()
         for statistic in ours:
-            torch.testing.assert_close(
-                ours[statistic],
-                theirs[statistic],
-                atol=AMPLIFIED.get(statistic, 1e-4),
-                rtol=1e-5,
-                equal_nan=True,
-            )
+            near(
+                statistic, ours[statistic], theirs[statistic],
+                atol=conditioned(theirs, 1e-4).get(statistic, 1e-4), rtol=1e-5,
+            )  # fmt: skip
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -158,9 +153,10 @@ def test_the_chunk_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -
     parts = watch(backend, ids, mask)
     for block, rows in whole.rows.items():
         for statistic, values in rows.items():
-            torch.testing.assert_close(
-                parts.rows[block][statistic], values, atol=1e-5, rtol=1e-5, equal_nan=True
-            )
+            near(
+                statistic, parts.rows[block][statistic], values,
+                atol=conditioned(rows, 1e-5).get(statistic, 1e-5), rtol=1e-5,
+            )  # fmt: skip
     torch.testing.assert_close(parts.final, whole.final, atol=1e-5, rtol=0)
 
 
@@ -270,13 +266,10 @@ def test_the_fused_kernel_gives_the_same_but_for_the_maximum(
     for block, rows in ours.rows.items():
         assert torch.isnan(fused.rows[block]["max_logit"]).all()
         for statistic in rows.keys() - {"max_logit", "log_normaliser", "top_mass"}:
-            torch.testing.assert_close(
-                fused.rows[block][statistic],
-                rows[statistic],
-                atol=AMPLIFIED.get(statistic, 1e-4),
-                rtol=1e-5,
-                equal_nan=True,
-            )
+            near(
+                statistic, fused.rows[block][statistic], rows[statistic],
+                atol=conditioned(rows, 1e-4).get(statistic, 1e-4), rtol=1e-5,
+            )  # fmt: skip
     real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
     torch.testing.assert_close(fused.final[real], ours.final[real], atol=1e-5, rtol=0)
 

@@ -255,11 +255,12 @@ def test_a_fused_run_keeps_no_maximum_and_measures_the_rest(write_recipe: Write)
     tree = open_store(fused.store)
     kept = tree["sets/speeches/attention"].to_dataset().load()
     assert "max_logit" not in kept["statistic"].values
-    close = kept["statistic"].values != "bound_share"  # a quotient, which may be of small numbers
+    # A share divides an error of the entropy, up to 3e-6 nats here, by a distance of 1e-3 at least.
+    close = kept["statistic"].values != "bound_share"
     both = [d["mean"].sel(statistic=kept["statistic"][close]) for d in (kept, rows)]
     xr.testing.assert_allclose(*both, atol=1e-6)
     shares = [d["mean"].sel(statistic="bound_share") for d in (kept, rows)]
-    assert float(abs(shares[0] - shares[1]).max()) < 1e-2
+    assert float(abs(shares[0] - shares[1]).max()) < 3e-3
     with pytest.raises(InputError, match="which any set of this store does not have"):
         measure(tree, "max_logit")
 
