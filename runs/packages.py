@@ -10,7 +10,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
+from importlib.metadata import (
+    PackageNotFoundError,
+    distribution,
+    packages_distributions,
+    requires,
+    version,
+)
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -159,9 +165,12 @@ def _what_is_wrong(need: Requirement) -> str:
 
 def _installed(name: str) -> str | None:
     try:
-        return version(name)
+        text = distribution(name).read_text("METADATA") or ""
     except PackageNotFoundError:
         return None
+    # `version` parses the whole file, descriptions and all, at every start of the command.
+    head = text.partition("\nVersion:")[2].partition("\n")[0].strip()
+    return head or version(name)
 
 
 def _plain(name: str) -> str:
