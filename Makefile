@@ -8,7 +8,22 @@ DEV := $(VENV)/.installed-dev
 # Thread barriers on busy cores cost far more than a second thread gives; the demo sets its own.
 TEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo paper test test-slow test-all test-processors check format bench clean
+# The lowest versions that pyproject.toml declares, and the newest there are. Both have the torch of
+# constraints.txt, the one version that is tested: others bring gigabytes of CUDA on Linux.
+LOWEST := .venv-lowest
+NEWEST := .venv-newest
+# uv looks where pip is told to look.
+PIP_SAYS = $(shell $(PYTHON) -m pip config get $(1) 2>/dev/null)
+UV = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX-$(call PIP_SAYS,global.index-url)}" \
+  UV_INDEX="$${UV_INDEX-$(call PIP_SAYS,global.extra-index-url)}" \
+  UV_FIND_LINKS="$${UV_FIND_LINKS-$(call PIP_SAYS,global.find-links)}" \
+  UV_INDEX_STRATEGY=unsafe-best-match
+THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+# Store, capture, figures, the packages themselves, and every optional one where it is used.
+BOUNDS := tests/runs/test_packages.py tests/runs/test_store.py tests/runs/test_capture.py \
+  tests/runs/test_cli.py tests/figures
+
+.PHONY: demo paper test test-slow test-processors test-lowest test-newest test-all check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/phasescope demo
@@ -50,6 +65,22 @@ test-slow: $(DEV)
 test-all: $(DEV)
 	$(TEST) -n 2 -m "not slow and not real"
 	$(TEST) -m "slow or real"
+	$(MAKE) test-lowest test-newest
+
+# From nothing each time: uv keeps what is installed and would not go lower or higher.
+test-lowest:
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install -q $(PIP_ARGS) -c constraints.txt torch
+	$(LOWEST)/bin/python -m pip install -q $(PIP_ARGS) uv
+	$(UV) $(LOWEST)/bin/uv pip install -q --python $(LOWEST)/bin/python --resolution lowest-direct -e ".[dev]"
+	$(THREADS) PHASESCOPE_LOWEST=1 $(LOWEST)/bin/python -m pytest -q -n 2 -m "not slow and not real" $(BOUNDS)
+
+test-newest:
+	$(PYTHON) -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/python -m pip install -q $(PIP_ARGS) -c constraints.txt torch
+	$(NEWEST)/bin/python -m pip install -q $(PIP_ARGS) uv
+	$(UV) $(NEWEST)/bin/uv pip install -q --python $(NEWEST)/bin/python -e ".[dev]"
+	$(THREADS) $(NEWEST)/bin/python -m pytest -q -n 2 -m "not slow and not real" $(BOUNDS)
 
 # The numeric tests under every instruction set, library kernel and thread count this machine can play.
 test-processors: $(DEV)
@@ -83,4 +114,4 @@ $(DEV): $(STAMP)
 	touch $(DEV)
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) $(LOWEST) $(NEWEST) out

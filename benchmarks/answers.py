@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.capture import load, paired
+from benchmarks.numbers import positive
 from benchmarks.spectra import peak_mb
 from runs.loaded import LoadedModel
 from runs.loading import load_model, quiet_transformers
@@ -84,9 +85,9 @@ def bare(loaded: LoadedModel, spec: Spec, *, every_case: bool) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="the visit `answers` against bare forward passes")
-    parser.add_argument("--groups", type=int, default=12)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--groups", type=positive, default=12)
+    parser.add_argument("--repeats", type=positive, default=5)
+    parser.add_argument("--threads", type=positive, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:

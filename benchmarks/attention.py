@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from attention.fused import attend_with_fused_statistics, fused_statistics
 from attention.streaming import attend_with_statistics, row_statistics
 from benchmarks.capture import VOCABULARY, case, load, paired, peak_mb, random_model
+from benchmarks.numbers import positive
 from runs.attention_tap import AttentionTap, register
 from runs.loading import LoadedModel
 
@@ -119,9 +120,9 @@ def kernels(length: int, args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Attention statistics against bare attention")
     parser.add_argument("--cases", nargs="*", type=case, default=[(512, 4), (2048, 1)])
-    parser.add_argument("--lengths", nargs="*", type=int, default=[512, 2048, 8192])
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--lengths", nargs="*", type=positive, default=[512, 2048, 8192])
+    parser.add_argument("--repeats", type=positive, default=9)
+    parser.add_argument("--threads", type=positive, default=2)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -12,6 +12,7 @@ Memory is the peak resident size of a process of its own, less what it held befo
 """
 
 import argparse
+import math
 import os
 import resource
 import statistics
@@ -25,6 +26,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
+from benchmarks.numbers import positive, ratio
 from runs.architectures import find_modules, model_shape
 from runs.attention_tap import register
 from runs.backends import TorchHooks
@@ -114,7 +116,7 @@ def paired(
             if repeat:
                 alone.append(before)
                 seconds[name].append(after)
-                ratios[name].append(after / before)
+                ratios[name].append(after / before if before > 0 else math.nan)
     middle = statistics.median
     return middle(alone), {n: (middle(seconds[n]), middle(ratios[n])) for n in others}
 
@@ -148,8 +150,8 @@ def time_case(length: int, batch: int, args: argparse.Namespace) -> None:
     )
     print("| pass | seconds | × bare |\n|---|---|---|")
     print(f"| bare, with logits | {alone:.3f} | 1 |")
-    for name, (seconds, ratio) in rows.items():
-        print(f"| {name} | {seconds:.3f} | {ratio:.2f} |")
+    for name, (seconds, times) in rows.items():
+        print(f"| {name} | {seconds:.3f} | {times:.2f} |")
 
 
 def time_spectra(args: argparse.Namespace) -> None:
@@ -200,7 +202,9 @@ def memory(cases: Sequence[tuple[int, int]], args: argparse.Namespace) -> None:
                 found[kind] = pool.apply(peak_of, job)
         bare, ours = found["bare"], found["capture"]
         token = ours * 1024 / (length * batch)
-        print(f"| {length} × {batch} | {bare:.0f} | {ours:.0f} | {ours / bare:.2f} | {token:.0f} |")
+        print(
+            f"| {length} × {batch} | {bare:.0f} | {ours:.0f} | {ratio(ours, bare)} | {token:.0f} |"
+        )
 
 
 def case(text: str) -> tuple[int, int]:
@@ -211,10 +215,10 @@ def case(text: str) -> tuple[int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Capture of everything against a bare forward")
     parser.add_argument("--cases", nargs="*", type=case, default=[(512, 4), (2048, 1)])
-    parser.add_argument("--samples", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--memory", nargs="*", type=int, default=[512, 1024, 2048, 4096, 8192])
+    parser.add_argument("--samples", type=positive, default=8)
+    parser.add_argument("--repeats", type=positive, default=7)
+    parser.add_argument("--threads", type=positive, default=2)
+    parser.add_argument("--memory", nargs="*", type=positive, default=[512, 1024, 2048, 4096, 8192])
     parser.add_argument("--shares", action="store_true", help="also time each product alone")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.numbers import positive
 from geometry.autoregression import draw
 from geometry.bends import transition
 from geometry.phases import Phases, change_points
@@ -150,7 +151,9 @@ def run(case: Case, draws: int) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--draws", type=int, default=100, help="simulated sets of curves a case")
+    parser.add_argument(
+        "--draws", type=positive, default=100, help="simulated sets of curves a case"
+    )
     parser.add_argument("--only", default="", help="run the cases whose name contains this")
     options = parser.parse_args()
     print(f"{'case':<52} {'share':>6} {'aim':>7} {'s each':>7}")

@@ -14,6 +14,7 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.numbers import positive, several
 from geometry.intervals import fold_interval, leave_out_interval, spectrum_intervals
 from geometry.spectrum import alpha_req, eigenvalues, rankme, spectrum_of
 
@@ -61,11 +62,13 @@ def one_draw(x: Array, folds: int) -> list[tuple[Array, ...]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="coverage of intervals for ln RankMe and alpha")
-    parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--draws", type=several, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--samples", type=int, default=3584)
-    parser.add_argument("--features", type=int, default=512)
-    parser.add_argument("--reference", type=int, default=400, help="draws behind the expectation")
+    parser.add_argument("--samples", type=positive, default=3584)
+    parser.add_argument("--features", type=positive, default=512)
+    parser.add_argument(
+        "--reference", type=positive, default=400, help="draws behind the expectation"
+    )
     parser.add_argument("--folds", type=int, default=8, help="0 leaves out the fold intervals")
     args = parser.parse_args()
     print(f"{args.samples} × {args.features} Gaussian, {args.draws} draws, seed {args.seed}\n")

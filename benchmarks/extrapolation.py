@@ -28,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.numbers import positive, several
 from geometry.extrapolation import Extrapolation, half_sample_rankme
 from geometry.intervals import rankme_interval
 from geometry.spectrum import rankme
@@ -119,10 +120,10 @@ def row(kind: str, outcomes: list[Outcome]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="coverage and flags of half-sample RankMe")
-    parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--draws", type=several, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--samples", type=int, default=1024)
-    parser.add_argument("--features", type=int, default=128)
+    parser.add_argument("--samples", type=positive, default=1024)
+    parser.add_argument("--features", type=positive, default=128)
     parser.add_argument("--exponent", type=float, default=1.0)
     parser.add_argument("--clouds", nargs="*", default=CLOUDS, choices=CLOUDS)
     args = parser.parse_args()

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attention.streaming import attend_with_statistics
+from benchmarks.numbers import positive
 from probes.tokens import token_statistics
 
 SHAPES = ((4, 8, 128, 64), (4, 8, 512, 64), (1, 8, 2048, 64))  # batch, head, position, feature
@@ -82,11 +83,11 @@ def tokens(rows: int, vocabulary: int, width: int, repeats: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="attention and token kernels against bare ones")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--rows", type=int, default=2048, help="of the token kernel")
-    parser.add_argument("--vocabulary", type=int, default=50304)
-    parser.add_argument("--width", type=int, default=512, help="of the hidden state")
+    parser.add_argument("--threads", type=positive, default=2)
+    parser.add_argument("--repeats", type=positive, default=15)
+    parser.add_argument("--rows", type=positive, default=2048, help="of the token kernel")
+    parser.add_argument("--vocabulary", type=positive, default=50304)
+    parser.add_argument("--width", type=positive, default=512, help="of the hidden state")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from benchmarks.numbers import positive
 from runs.backends import TorchHooks
 from runs.inputs import InputSet, build_set, load_tokenizer
 from runs.loading import load_model, quiet_transformers
@@ -79,9 +80,9 @@ def measure(length: int, products: list[str], threads: int) -> tuple[float, floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Entropy of every head at a long context")
-    parser.add_argument("--lengths", nargs="*", type=int, default=[1024, 2048, 4096, 8192])
+    parser.add_argument("--lengths", nargs="*", type=positive, default=[1024, 2048, 4096, 8192])
     parser.add_argument("--products", nargs="*", default=["attention"])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=positive, default=2)
     args = parser.parse_args()
     print(f"{', '.join(args.products)}; {args.threads} threads, load {os.getloadavg()[0]:.2f}\n")
     print("| length | heads with an entropy | seconds | peak, GiB | eager patterns, GiB |")

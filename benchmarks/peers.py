@@ -29,6 +29,7 @@ from benchmarks.capture import (
     random_model,
     random_set,
 )
+from benchmarks.numbers import positive
 from runs.inputs import InputSet
 from runs.loaded import LoadedModel
 from runs.passes import blocks
@@ -161,16 +162,16 @@ def row(args: argparse.Namespace, length: int, batch: int, name: str, bare: floa
     memory = alone(peer_memory, args, length, batch, name)
     return (
         f"| {name} {version} | {peer.gives} | {plain:.3f} | {seconds:.3f} | {ratio:.2f} "
-        f"| {memory:.0f} | {memory / bare:.2f} |"
+        f"| {memory:.0f} | {ratio(memory, bare)} |"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="peers beside a bare forward pass")
     parser.add_argument("--cases", nargs="+", type=case, default=[(512, 4), (2048, 1)])
-    parser.add_argument("--samples", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--samples", type=positive, default=4)
+    parser.add_argument("--repeats", type=positive, default=5)
+    parser.add_argument("--threads", type=positive, default=2)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     print(f"torch {torch.__version__}, {args.threads} threads of {os.cpu_count()}")

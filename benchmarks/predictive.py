@@ -13,6 +13,7 @@ from time import process_time
 
 import torch
 
+from benchmarks.numbers import positive, ratio
 from runs.backends import TorchHooks
 from runs.inputs import InputSet
 from runs.loading import load_model
@@ -48,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe")
     parser.add_argument("--checkpoint", type=int, default=-1)
-    parser.add_argument("--samples", type=int, default=320)
+    parser.add_argument("--samples", type=positive, default=320)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     plan = make_plan(load_recipe(asked.recipe))
@@ -73,7 +74,7 @@ def main() -> None:
     for label, names, pools in rows:
         best = min(seconds(backend, specified(pools), names) for _ in range(3))
         alone = alone or best
-        print(f"{label:22s} {best:7.2f} s  {best / alone:5.2f} × forward", flush=True)
+        print(f"{label:22s} {best:7.2f} s  {ratio(best, alone):>5} × forward", flush=True)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ import numpy as np
 import zarr
 
 from benchmarks.fakes import Troubles, expected, fake_plan, fate, work
+from benchmarks.numbers import positive
 from runs.jobs import prepare
 from runs.leases import Lease
 from runs.plan import Plan
@@ -134,7 +135,7 @@ def report(
     captured = len({e["cell"] for r in events.values() for e in r if e["kind"] == "captured"})
     print(f"checkpoints             {options.checkpoints}: {captured} done, {failed} failed")
     print(f"workers, hosts, kills   {options.workers}, {options.hosts}, {kills}")
-    print(f"wall time               {wall:.1f} s, the first {total['prepare_seconds'] / len(events):.1f}"
+    print(f"wall time               {wall:.1f} s, the first {total['prepare_seconds'] / max(len(events), 1):.1f}"
           " s of a worker to lay out or check the store")  # fmt: skip
     print(f"leases taken            {total['leases']:.0f}, refused {total['lease_refusals']:.0f}")
     print(f"takeovers               {kinds['takeover']} leases")
@@ -196,9 +197,9 @@ def median_ms(operation: Callable[[], object], repeats: int = 5) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoints", type=int, default=1000)
-    parser.add_argument("--workers", type=int, default=50)
-    parser.add_argument("--hosts", type=int, default=5, help="machines they pretend to be on")
+    parser.add_argument("--checkpoints", type=positive, default=1000)
+    parser.add_argument("--workers", type=positive, default=50)
+    parser.add_argument("--hosts", type=positive, default=5, help="machines they pretend to be on")
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--every", type=float, default=1.0, help="mean seconds between kills")
     parser.add_argument("--stale", type=float, default=10.0, help="seconds without heartbeat")

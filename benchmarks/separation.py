@@ -18,6 +18,7 @@ from scipy.spatial.distance import cdist, pdist
 from scipy.stats import spearmanr, zscore
 from sklearn.metrics import silhouette_score
 
+from benchmarks.numbers import positive, ratio
 from benchmarks.spectra import peak_mb
 from geometry.class_similarity import class_rsa
 from geometry.separation import gdv, gdv_interval
@@ -86,10 +87,10 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="class separation against SciPy and scikit-learn")
-    parser.add_argument("--samples", type=int, default=1600)
-    parser.add_argument("--features", type=int, default=576)
-    parser.add_argument("--classes", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--samples", type=positive, default=1600)
+    parser.add_argument("--features", type=positive, default=576)
+    parser.add_argument("--classes", type=positive, default=8)
+    parser.add_argument("--repeats", type=positive, default=5)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     shape = (args.samples, args.features, args.classes)
@@ -103,8 +104,8 @@ def main() -> None:
                 found.append(pool.apply(measure, (name, place, shape, args.repeats, args.seed)))
         (ours, peak, value), *peers = found
         peer = (
-            f"{1000 * peers[0][0]:.0f} ({peers[0][0] / ours:.1f} ×) | {peak:.0f} | {peers[0][1]:.0f} "
-            f"| {abs(value - peers[0][2]):.0e}"
+            f"{1000 * peers[0][0]:.0f} ({ratio(peers[0][0], ours, 1)} ×) | {peak:.0f} "
+            f"| {peers[0][1]:.0f} | {abs(value - peers[0][2]):.0e}"
             if peers
             else f"– | {peak:.0f} | – | –"
         )

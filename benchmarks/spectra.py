@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.numbers import positive, ratio
 from geometry.spectrum import alpha_req, eigenvalues, rankme
 
 MB = 2**20
@@ -83,8 +84,8 @@ def measure(name: str, samples: int, features: int, repeats: int, seed: int) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Gram spectrum against a float64 SVD")
-    parser.add_argument("--samples", type=int, default=10_000)
-    parser.add_argument("--features", type=int, default=2048)
+    parser.add_argument("--samples", type=positive, default=10_000)
+    parser.add_argument("--features", type=positive, default=2048)
     parser.add_argument(
         "--repeats", type=int, default=3, help="of the Gram form; the SVD runs once"
     )
@@ -106,8 +107,8 @@ def main() -> None:
             f"| {row.garrido:.9f} | {row.alpha:.9f} |"
         )
     print(
-        f"| ratio or relative difference | {theirs.seconds / ours.seconds:.1f}× "
-        f"| {theirs.peak_mb / ours.peak_mb:.1f}× | {abs(ours.rankme / theirs.rankme - 1):.1e} "
+        f"| ratio or relative difference | {ratio(theirs.seconds, ours.seconds, 1)}× "
+        f"| {ratio(theirs.peak_mb, ours.peak_mb, 1)}× | {abs(ours.rankme / theirs.rankme - 1):.1e} "
         f"| {abs(ours.garrido / theirs.garrido - 1):.1e} | {abs(ours.alpha / theirs.alpha - 1):.1e} |"
     )
 

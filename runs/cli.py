@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from runs.errors import InputError, PhasescopeError
+from runs.packages import check_packages, named_imports
 from runs.scene_commands import add_scene_commands
 from runs.terminal import forgive_encoding, open_console
 from runs.training_commands import add_training_commands
@@ -44,7 +45,9 @@ def main() -> None:
     """Run the command line; one clear line for what a user can mend, never a traceback."""
     forgive_encoding()
     try:
-        app()
+        check_packages()
+        with named_imports():
+            app()
     except PhasescopeError as error:
         _complain(str(error), 2)
     except KeyboardInterrupt:

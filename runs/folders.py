@@ -14,10 +14,10 @@ from runs.checkpoints import Checkpoint, Series, in_order, named
 from runs.errors import InputError
 from runs.hub.cache import cached_revisions, is_cache
 from runs.integrity import GGUF
+from runs.packages import require_extra
 from runs.published import tokens_per_step as published_rate
 
 MANIFEST = "series.json"
-_GGUF_NEEDS = ("gguf", "accelerate")
 _STEP = re.compile(r"^(?:.*[-_])?(?:global_)?(?:step|checkpoint)[-_]?(\d+)(?:[-_].*)?$")
 
 
@@ -118,11 +118,7 @@ def gguf(path: str | Path, *, package: str | None = None, step: int = 0, tokens:
         raise InputError(f"{file}: cannot be read ({error.strerror}); set `series.path`") from None
     if magic != b"GGUF" or file.suffix != GGUF:
         raise InputError(f"{file}: is not a GGUF file; set `series.path` to a .gguf file")
-    absent = [name for name in _GGUF_NEEDS if find_spec(name) is None]
-    if absent:
-        raise InputError(
-            f"{file}: a GGUF file needs {' and '.join(absent)}; pip install 'phasescope[gguf]'"
-        )
+    require_extra("gguf", "gguf", "accelerate", where=f"{file}: a GGUF file")
     checkpoint = Checkpoint(file, step, tokens, "main", file.stem)
     return Series(file.stem, (checkpoint,), file)
 

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 
 from runs.architectures import ModelShape
@@ -23,6 +22,7 @@ from runs.inputs import (
 )
 from runs.loading import quiet_transformers, read_shape
 from runs.ngrams.source import NgramSource, ngram_source
+from runs.packages import require_extra
 from runs.points import choose_points
 from runs.products import PRODUCTS
 from runs.products.base import ArraySpec, Spec
@@ -269,11 +269,8 @@ def check_recipe(recipe: Recipe) -> None:
                 f"{recipe.source}: key `{key}`: `ngrams` reads the text the model was trained on; add a "
                 "table [memorisation] with `documents` or `index`"
             )
-    if capture.device_map is not None and find_spec("accelerate") is None:
-        raise InputError(
-            f"{recipe.source}: key `capture.device_map`: needs a package that is not installed; "
-            "pip install 'phasescope[large]'"
-        )
+    if capture.device_map is not None:
+        require_extra("large", "accelerate", where=f"{recipe.source}: key `capture.device_map`")
 
 
 def series_of(recipe: Recipe) -> Series:

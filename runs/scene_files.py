@@ -19,6 +19,7 @@ from probes.case_table import cases_of_columns
 from probes.cases import KINDS, Cases, Image
 from runs.errors import InputError, line_of
 from runs.inputs import Scenes
+from runs.packages import named_imports, require_extra
 
 _OURS = b"phasescope"
 _CASES_AT_ONCE = 2048
@@ -154,12 +155,9 @@ def read_scenes(path: Path) -> StoredScenes:
 
 
 def _pillow() -> Any:
-    try:
+    require_extra("vision", "pillow", where="images as PNG")
+    with named_imports():
         from PIL import Image as pillow
-    except ImportError:
-        raise InputError(
-            "images as PNG need Pillow; install the extra `vision` (pip install 'phasescope[vision]')"
-        ) from None
     return pillow
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from probes.brown_tags import universal_class
 from probes.word_windows import Sentence, without_punctuation
 from runs.errors import InputError
+from runs.packages import require_extra
 
 Tag = Callable[[list[str]], list[str]]
 
@@ -46,10 +47,7 @@ def tagged(texts: Sequence[tuple[str, str]], tagger: str) -> Iterator[Sentence]:
 
 
 def _denckring() -> Tag:
-    if find_spec("denckring_en_pos") is None:
-        raise InputError(
-            "tagger `denckring` needs a package that is not installed; pip install 'phasescope[words]'"
-        )
+    require_extra("words", "denckring-en-pos", where="tagger `denckring`")
     from denckring_en_pos import EnglishPosPack
 
     pack = EnglishPosPack()
@@ -57,10 +55,11 @@ def _denckring() -> Tag:
 
 
 def _spacy() -> Tag:
+    require_extra("spacy", "spacy", where="tagger `spacy`")
     model = next((name for name in _SPACY_MODELS if find_spec(name) is not None), None)
-    if model is None or find_spec("spacy") is None:
+    if model is None:
         raise InputError(
-            "tagger `spacy` needs spaCy and a model; pip install 'phasescope[spacy]', or set "
+            "tagger `spacy`: needs a model; pip install 'phasescope[spacy]', or set "
             'tagger = "denckring"'
         )
     import spacy

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,12 @@ from numpy.typing import NDArray
 
 from runs.errors import InputError
 from runs.loaded import LoadedModel
+from runs.packages import require_extra
 from runs.products.base import ArraySpec, Spec
 from runs.tables import CaptureTable, TasksTable
 
 _KEY = "capture.lm_eval"
 _FEWSHOT_SEED = 1234  # the harness's own
-_MEND = "pip install 'phasescope[downstream]'"
 _NAMED = re.compile(r"^\s*(?:task|group):\s*['\"]?([\w./-]+)", re.MULTILINE)
 
 
@@ -129,10 +128,7 @@ def check_tasks(table: TasksTable) -> None:
             raise InputError(f"key `{_KEY}.tasks`: no task `{task}` in {folder}; {hint}")
     if len(set(table.tasks)) < len(table.tasks):
         raise InputError(f"key `{_KEY}.tasks`: a task is named twice")
-    if find_spec("lm_eval") is None:
-        raise InputError(
-            f"key `capture.visits`: tasks need a package that is not installed; {_MEND}"
-        )
+    require_extra("downstream", "lm-eval", where="key `capture.visits`: `lm_eval`")
 
 
 def task_options(capture: CaptureTable) -> dict[str, object]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 from runs.backends.base import AttentionListener, Backend, HiddenListener
 from runs.backends.torch_hooks import TorchHooks
 from runs.errors import InputError
 from runs.loaded import LoadedModel, wrap
+from runs.packages import require_extra
 from runs.tables import CaptureTable
 
 
@@ -76,7 +76,7 @@ BACKENDS: dict[str, BackendRow] = {
             _lens,
             {**_STATES, "attention": "from T×T patterns"},
             visits=False,
-            package="transformer_lens",
+            package="transformer-lens",
         ),
     )
 }
@@ -118,11 +118,8 @@ def check_supported(capture: CaptureTable, *, where: str) -> None:
             f"{where}: key `capture.visits`: backend `{name}` changes the model, so `{visits[0]}` cannot "
             'follow on it; leave it out, or set capture.backend = "torch"'
         )
-    if row.package and find_spec(row.package) is None:
-        raise InputError(
-            f"{where}: key `capture.backend`: `{name}` needs a package that is not installed; "
-            "pip install 'phasescope[backends]'"
-        )
+    if row.package:
+        require_extra("backends", row.package, where=f"{where}: key `capture.backend`: `{name}`")
 
 
 def backend_of(model: Any, *, fused_within: float | None = None) -> Backend:
@@ -146,10 +143,12 @@ def backend_of(model: Any, *, fused_within: float | None = None) -> Backend:
         return found
     kinds = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
     if "nnsight" in kinds:
+        require_extra("backends", BACKENDS["nnsight"].package, where="a model in NNsight")
         from runs.backends.nnsight import load_nnsight
 
         return load_nnsight(model, fused_within)
     if "transformer_lens" in kinds:
+        require_extra("backends", BACKENDS["transformer_lens"].package, where="a TransformerBridge")
         from runs.backends.lens import load_bridge
 
         return load_bridge(model)

@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +20,18 @@ from numpy.typing import NDArray
 from runs.damage import named_errors
 from runs.errors import InputError, line_of
 from runs.models.atomic import whole
+from runs.packages import require_extra
 
 MANIFEST = "phasescope-index.json"
 IDS = "ids.npy"
 BOUNDARY = 65535  # two bytes 0xff stand before every document
 END = 65534  # what the engine calls a boundary in its answers; no token may have this number
 UNKNOWN = 65533  # stands for tokens that the documents do not have
-_MEND = "pip install 'phasescope[memorisation]'"
 
 
 def require_engine(where: str) -> None:
-    """Refuse to go on without the package that makes and reads an index."""
-    if find_spec("infini_gram") is None:
-        raise InputError(f"{where}: needs the ∞-gram engine, which is not installed; {_MEND}")
+    """Refuse to go on without the ∞-gram engine, which makes and reads an index."""
+    require_extra("memorisation", "infini-gram", where=where)
 
 
 def build_index(documents: Iterable[Sequence[int]], folder: str | Path, *, note: str = "") -> Path:

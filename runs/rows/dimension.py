@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geometry.dimension import DIMENSION_CONVENTIONS, intrinsic_dimension
-from runs.errors import InputError
+from runs.packages import require_extra
 from runs.rows.base import ESTIMATE, Reduce, Row
 from runs.rows.points import POINTS, last_tokens
 
@@ -18,11 +18,9 @@ def _dimension(
     x: NDArray[Any], kept: Any, last: NDArray[np.bool_], group: NDArray[Any], *, convention: str
 ) -> tuple[Any, ...]:
     """Intrinsic dimension of the last tokens with its interval, and how many points were left out."""
+    require_extra("dimension", "scikit-dimension", where="measure `intrinsic_dimension`")
     x, _ = last_tokens(x, kept, last, group)
-    try:
-        return tuple(intrinsic_dimension(x, convention=convention))
-    except ModuleNotFoundError as error:
-        raise InputError(f"measure `intrinsic_dimension`: {error}") from None
+    return tuple(intrinsic_dimension(x, convention=convention))
 
 
 # Slower than the spectra (every pair of points), and in need of an extra: computed when asked for.

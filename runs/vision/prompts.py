@@ -11,6 +11,7 @@ from typing import Any
 
 from probes.cases import Image
 from runs.errors import InputError, line_of
+from runs.packages import require_extra
 from runs.vision.families import FAMILIES, PICTURE, WORDS, Family
 
 COMMAND = "Please use one word to answer this question."
@@ -117,6 +118,8 @@ def open_processor(path: Path, family: Family) -> Any:
         If it cannot be read.
     """
     from transformers import AutoProcessor
+
+    require_extra("vision", "pillow", where=f"{path}: images")
 
     try:
         try:

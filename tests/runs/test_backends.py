@@ -305,8 +305,8 @@ def test_a_product_that_a_backend_lacks_is_refused(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runs.backends.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install 'phasescope"):
+    monkeypatch.setattr("runs.packages._installed", lambda name: None)
+    with pytest.raises(InputError, match=r"needs nnsight.+pip install 'phasescope\[backends\]'"):
         check_supported(CaptureTable(backend="nnsight"), where="r.toml")
     check_supported(CaptureTable(), where="r.toml")
 

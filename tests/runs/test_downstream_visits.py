@@ -230,9 +230,7 @@ def test_a_task_is_its_files(recipe: Path, tmp_path: Path) -> None:
 def test_without_the_harness_the_mend_is_told(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import runs.tasks
-
-    monkeypatch.setattr(runs.tasks, "find_spec", lambda _name: None)
+    monkeypatch.setattr("runs.packages._installed", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'phasescope\[downstream\]'"):
         make_plan(load_recipe(recipe))
 

@@ -215,6 +215,6 @@ def test_a_reader_of_gguf_that_is_not_installed_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.gguf").write_bytes(b"GGUF")
-    monkeypatch.setattr("runs.folders.find_spec", lambda name: None)
+    monkeypatch.setattr("runs.packages._installed", lambda name: None)
     with pytest.raises(InputError, match=r"a\.gguf: .+ pip install 'phasescope\[gguf\]'"):
         gguf_series(tmp_path / "a.gguf")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -261,20 +260,13 @@ def test_files_of_another_kind_are_refused(written: Path, tmp_path: Path) -> Non
 def test_without_pillow_the_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, written: Path
 ) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any, **more: Any) -> Any:
-        if name == "PIL" or name.startswith("PIL."):
-            raise ImportError(name)
-        return real(name, *rest, **more)
-
     found = read_scenes(written)
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr("runs.packages._installed", lambda name: None)
     for call in (
         lambda: found.image(0),
         lambda: write_scenes(tmp_path / "x.parquet", found, made={}),
     ):
-        with pytest.raises(InputError, match="install the extra `vision`"):
+        with pytest.raises(InputError, match=r"pip install 'phasescope\[vision\]'"):
             call()
     assert not list(tmp_path.iterdir())
 

@@ -336,8 +336,8 @@ def test_sentences_and_words_of_plain_text(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_tagger_that_is_not_installed_is_named(
     tagger: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tagging, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=f"tagger `{tagger}` needs"):
+    monkeypatch.setattr("runs.packages._installed", lambda name: None)
+    with pytest.raises(InputError, match=f"tagger `{tagger}`: needs"):
         list(tagging.tagged([("d", "text")], tagger))
 
 

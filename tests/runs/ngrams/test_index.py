@@ -205,7 +205,7 @@ def test_what_cannot_be_indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         build_index([[1, -1]], tmp_path / "negative")
     with pytest.raises(InputError, match=r"70,000 different tokens.*u32"):
         build_index([list(range(70_000))], tmp_path / "many")
-    monkeypatch.setattr(building, "find_spec", lambda _: None)
+    monkeypatch.setattr("runs.packages._installed", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'phasescope\[memorisation\]'"):
         build_index([[1]], tmp_path / "engine")
 
