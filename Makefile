@@ -21,7 +21,7 @@ UV = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX-$(call PIP_SAYS,global.index-url)}" \
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # Store, capture, figures, the packages themselves, and every optional one where it is used.
 BOUNDS := tests/runs/test_packages.py tests/runs/test_store.py tests/runs/test_capture.py \
-  tests/runs/test_cli.py tests/figures
+  tests/runs/test_cli.py tests/hub tests/figures
 
 .PHONY: demo paper test test-slow test-processors test-lowest test-newest test-all check format bench clean
 

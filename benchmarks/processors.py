@@ -1,7 +1,7 @@
 """What of a store is equal to the bit under other kernels and threads, and to how much the rest is.
 
-Captures the tests' tiny series under every setting of `tests.processors` that runs here, and compares each
-store with the first: bytes, and the largest difference over the largest value of the array.
+Captures the tests' tiny series under every setting of `tests.processors` that runs here, and compares
+each store with the first: bytes, and the largest difference over the largest value of the array.
 
     python -m benchmarks.processors
 """
