@@ -1,7 +1,7 @@
 """What of a store is equal to the bit under other kernels and threads, and to how much the rest is.
 
-Captures the tests' tiny series under every setting of `tests.processors` that runs here, and compares each
-store with the first: bytes, and the largest difference over the largest value of the array.
+Captures the tests' tiny series under every setting of `tests.processors` that runs here, and compares
+each store with the first: bytes, and the largest difference over the largest value of the array.
 
     python -m benchmarks.processors
 """
@@ -23,7 +23,7 @@ from runs.store import open_store
 from tests.processors import SETTINGS, Setting, environment_of, left_out, processor_flags
 from tests.runs.conftest import STEPS, recipe_text, save_step, speeches
 
-_MEASURES = 'names = ["rankme", "alpha_req", "head_entropy", "bound_share", "loss", "cka"]'
+_MEASURES = 'names = ["rankme", "participation_ratio", "head_entropy", "bound_share", "loss"]'
 
 
 def capture(folder: Path, series: Path, setting: Setting) -> Path:

@@ -165,4 +165,5 @@ def qk_norms(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     """
     _, q = torch.linalg.qr(query.double().transpose(1, 2))
     _, k = torch.linalg.qr(key.double().transpose(1, 2))
-    return spectral_norms(q @ k.transpose(1, 2)) / query.shape[1] ** 0.5
+    norms: torch.Tensor = spectral_norms(q @ k.transpose(1, 2)) / query.shape[1] ** 0.5
+    return norms
