@@ -23,7 +23,7 @@ from runs.store import open_store
 from tests.processors import SETTINGS, Setting, environment_of, left_out, processor_flags
 from tests.runs.conftest import STEPS, recipe_text, save_step, speeches
 
-_MEASURES = 'names = ["rankme", "alpha_req", "head_entropy", "bound_share", "loss", "cka"]'
+_MEASURES = 'names = ["rankme", "participation_ratio", "head_entropy", "bound_share", "loss"]'
 
 
 def capture(folder: Path, series: Path, setting: Setting) -> Path:

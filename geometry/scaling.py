@@ -151,7 +151,7 @@ def _stress(wanted: NDArray[np.float64], drawn: NDArray[np.float64]) -> float:
         return float("nan")
     # The residual itself: 1 − cos² would lose all below the root of the rounding.
     one, two = wanted / sizes[0], drawn / sizes[1]
-    return min(1.0, float(np.linalg.norm(one - (one @ two) * two)))
+    return min(1.0, float(np.linalg.norm(one - float(one @ two) * two)))
 
 
 def _leading_scores(points: FloatArray, dimensions: int) -> FloatArray:

@@ -63,6 +63,7 @@ ROWS: list[Row] = [
         source=_ALPHA,
         interval=JACKKNIFE,
         outputs=(*ESTIMATE, "r2", "last"),
+        version=2,  # no R² of a flat spectrum
         core=("band",),
         labels={"band": tuple(BANDS)},
     ),
@@ -74,6 +75,7 @@ ROWS: list[Row] = [
         unit="1",
         source=_ALPHA,
         outputs=("value", "r2", "last"),
+        version=2,
         core=("band",),
         labels={"band": tuple(BANDS)},
     ),

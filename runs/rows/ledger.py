@@ -154,6 +154,7 @@ ROWS: list[Row] = [
         source="linear CKA with the checkpoint before, 1905.00414 §3, debiased HSIC, 2010.15327",
         outputs=("value",),
         others="previous",
+        version=2,  # NaN where nothing but rounding is left
     ),
     Reduce(
         "layer_cka",
@@ -164,6 +165,7 @@ ROWS: list[Row] = [
         source="linear CKA of every two layers, 1905.00414 §3, debiased HSIC, 2010.15327",
         outputs=("value",),
         core=("layer", "other_layer"),
+        version=2,
     ),
     *_angle_rows(),
 ]

@@ -83,6 +83,7 @@ ROWS: list[Row] = [
         source="Σ (patched − receiver) / Σ (donor − receiver) of the logit difference text − image, "
         f"states carried over {_SITES}; 2309.16042 §2",
         interval=f"jackknife {_GROUPS}",
+        version=2,  # NaN where donors and receivers differ by rounding
     ),
     Reduce(
         "modality_patching_effect",

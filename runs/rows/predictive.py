@@ -144,6 +144,7 @@ ROWS: list[Row] = [
             + (", debiased HSIC, 2010.15327" if name == "debiased" else ""),
             outputs=("value",),
             default=name == "debiased",
+            version=2 if name == "debiased" else 1,  # NaN where nothing but rounding is left
         )
         for name in ("debiased", "biased")
     ),
@@ -161,6 +162,7 @@ ROWS: list[Row] = [
                 "relative": "`normalised` over the mean of B between different contexts",
             }[name],
             outputs=("value",),
+            version=1 if name == "sum" else 2,  # NaN where states do not vary but for rounding
         )
         for name in (DIRICHLET_CONVENTIONS[2], *DIRICHLET_CONVENTIONS[:2])
     ),

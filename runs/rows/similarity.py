@@ -43,6 +43,7 @@ ROWS: list[Row] = [
             + (", debiased HSIC, 2010.15327" if name == "debiased" else ""),
             outputs=("value",),
             default=name == "debiased",
+            version=2 if name == "debiased" else 1,  # NaN where nothing but rounding is left
         )
         for name in ("debiased", "biased")
     ),

@@ -112,6 +112,7 @@ def _rows() -> list[Row]:
                 source=f"α-ReQ (Agrawal et al. 2022), {fitted}; 2509.23024 §3",
                 interval=JACKKNIFE,
                 outputs=(*ESTIMATE, "r2"),
+                version=2,  # no R² of a flat spectrum
             )
         )
         rows.append(
