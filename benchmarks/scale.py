@@ -135,7 +135,8 @@ def report(
     captured = len({e["cell"] for r in events.values() for e in r if e["kind"] == "captured"})
     print(f"checkpoints             {options.checkpoints}: {captured} done, {failed} failed")
     print(f"workers, hosts, kills   {options.workers}, {options.hosts}, {kills}")
-    print(f"wall time               {wall:.1f} s, the first {total['prepare_seconds'] / max(len(events), 1):.1f}"
+    first = total["prepare_seconds"] / max(len(events), 1)
+    print(f"wall time               {wall:.1f} s, the first {first:.1f}"
           " s of a worker to lay out or check the store")  # fmt: skip
     print(f"leases taken            {total['leases']:.0f}, refused {total['lease_refusals']:.0f}")
     print(f"takeovers               {kinds['takeover']} leases")
