@@ -9,11 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import zarr
 
 from runs.errors import InputError, PhasescopeError, line_of
+from runs.packages import broken_package
+
+# Without these no checkpoint of a store can be told from another.
+_COLUMNS = ("checkpoint", "step", "tokens", "branch", "status", "error")
+_TABLE = [f"checkpoints/{name}" for name in _COLUMNS]
+_LAST = "checkpoints/product"  # it is made when the others are
 
 
 @contextmanager
@@ -22,6 +29,11 @@ def named_errors(path: Path) -> Iterator[None]:
     try:
         with drafts_ignored():
             yield
+    except (json.JSONDecodeError, KeyError, zarr.errors.BaseZarrError) as error:
+        if not (path / "zarr.json").is_file():
+            raise  # a folder of figures, say: it is nobody's damage
+        found = find_damage(path, data=False)
+        raise damaged(path, str(found)) if found else unexplained(path, error) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
@@ -32,8 +44,14 @@ def named_errors(path: Path) -> Iterator[None]:
                 f"{path}: cannot be written ({error.strerror}); set `store` to a folder of yours"
             ) from None
         raise
-    except (json.JSONDecodeError, KeyError, zarr.errors.BaseZarrError) as error:
-        raise damaged(path, line_of(error)) from None
+
+
+def unexplained(path: Path, error: Exception) -> InputError:
+    """What a store is refused with that cannot be used although no damage can be shown."""
+    return InputError(
+        f"{path}: cannot be used ({type(error).__name__}: {line_of(error)}), though every part of it "
+        "can be read; please report it"
+    )
 
 
 def damaged(path: Path, what: str) -> InputError:
@@ -88,6 +106,9 @@ def find_damage(root: Path, *, data: bool = True) -> Damage | None:
     Costs one read of the whole store, a chunk at a time; without `data`, of its metadata.
     """
     folders = [root]
+    absent = [name for name in _TABLE if not (root / name / "zarr.json").is_file()]
+    if absent and (root / _LAST / "zarr.json").is_file():
+        return Damage(absent[0], "is not there", None)
     while folders:
         folder = folders.pop()
         row = None
@@ -107,8 +128,23 @@ def find_damage(root: Path, *, data: bool = True) -> Damage | None:
                 for row in _rows(node):
                     node[row : row + max(node.chunks[0], 1)] if node.shape else node[...]
         except Exception as error:  # every codec fails in its own way
+            if not _zarr_works():
+                raise broken_package("zarr", error) from error
             return Damage(str(folder.relative_to(root)), line_of(error), row)
     return None
+
+
+def _zarr_works() -> bool:
+    """Whether a sound array can be written and read here: if not, no store is to blame."""
+    try:
+        with TemporaryDirectory() as folder:
+            root = zarr.open_group(folder, mode="a", zarr_format=3)
+            array = root.create_array("x", shape=(0,), chunks=(1,), dtype=str)
+            array.resize((1,))
+            array[0] = "sound"
+            return str(zarr.open_array(Path(folder) / "x", mode="r")[0]) == "sound"
+    except Exception:  # whatever it is, it is not of a store's making
+        return False
 
 
 def _dimensions(array: zarr.Array[Any]) -> tuple[str | None, ...]:

@@ -11,8 +11,8 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from runs.damage import damaged, drafts_ignored, find_damage
-from runs.errors import InputError, line_of
+from runs.damage import damaged, drafts_ignored, find_damage, unexplained
+from runs.errors import InputError
 from runs.nodes import ARRAYS, COLUMNS, CONTENT, is_sealed, misfit, open_node
 from runs.processor import several
 from runs.writing import DONE, FAILED, SCHEMA, identity_of
@@ -62,7 +62,7 @@ def open_store(path: str | Path) -> xr.DataTree:
     except _UNREADABLE as error:
         with drafts_ignored():
             found = find_damage(root, data=False)
-        raise damaged(root, str(found or line_of(error))) from None
+        raise damaged(root, str(found)) if found else unexplained(root, error) from None
 
 
 def _open(root: Path) -> xr.DataTree:

@@ -78,6 +78,11 @@ def require_extra(extra: str, *names: str, where: str) -> None:
             raise PackageError(f"{where}: {wrong}; pip install '{need}'")
 
 
+def broken_package(name: str, error: Exception) -> PackageError:
+    """What a package is refused with that fails on sound data too."""
+    return PackageError(_what_to_install(name, f"does not work ({line_of(error)})"))
+
+
 @contextmanager
 def named_imports() -> Iterator[None]:
     """Say of an import that fails, whatever it raises, which package it is and what to install."""
@@ -88,7 +93,9 @@ def named_imports() -> Iterator[None]:
             raise
         if (module := failed_import(error)) is None:
             raise
-        raise PackageError(_import_line(module, error)) from error
+        name = packages_distributions().get(module, [module])[0]
+        said = f"cannot be imported ({line_of(error)})"
+        raise PackageError(_what_to_install(name, said)) from error
 
 
 def failed_import(error: BaseException) -> str | None:
@@ -117,17 +124,13 @@ def _frames(traceback: TracebackType | None) -> list[tuple[str, str]]:
     return found
 
 
-def _import_line(module: str, error: Exception) -> str:
-    name = packages_distributions().get(module, [module])[0]
+def _what_to_install(name: str, said: str) -> str:
     bounds = {_plain(n.name): f"{n.name}{n.specifier}" for n in _declared()}
     wanted = bounds.get(_plain(name), name)
     installed = _installed(name)
     if installed is None:
         return f"{name} is not installed; pip install '{wanted}'"
-    return (
-        f"{name} {installed} is installed and cannot be imported ({line_of(error)}); "
-        f"pip install --force-reinstall '{wanted}'"
-    )
+    return f"{name} {installed} is installed and {said}; pip install --force-reinstall '{wanted}'"
 
 
 def _needs(extra: str) -> list[Requirement]:
