@@ -129,12 +129,16 @@ def to_document(
         If it lacks a column, or its text is no string that a tokenizer takes.
     """
     for name in (text, *columns):
-        if name not in row or row[name] is None:
+        if name in row and row[name] is None:
+            raise InputError(
+                f"{path}: {where}: `{name}` is empty (null); leave such rows out, or name another column"
+            )
+        if name not in row:
             raise InputError(
                 f"{path}: {where} has no `{name}`; it has {', '.join(map(str, row)) or 'nothing'}"
             )
     if not isinstance(row[text], str):
-        raise InputError(f"{path}: {where}: `{text}` is not a string")
+        raise InputError(f"{path}: {where}: `{text}` is not a string; name a column of text")
     for name in (text, *columns):
         # JSON can spell halves of surrogate pairs, which no tokenizer and no store takes.
         if not str(row[name]).isascii() and _HALVES.search(str(row[name])):

@@ -12,17 +12,29 @@ from itertools import islice
 from pathlib import Path
 
 from runs.checkpoints import Checkpoint
-from runs.errors import BytesError, CheckpointError, GoneError, HubError, InputError
-from runs.hub.cache import cache_root, discard, folder_of, here, name_revision, repository_folder
+from runs.errors import BytesError, GoneError, HubError, InputError
+from runs.hub.cache import (
+    cache_root,
+    discard,
+    folder_of,
+    here,
+    located,
+    name_revision,
+    repository_folder,
+)
 from runs.hub.client import Stopped
 from runs.hub.download import download
 from runs.hub.listing import HubFile, commit_at, files_at, needed
-from runs.hub.room import Room, Use, wait_a_little
+from runs.hub.room import CLOSED, Room, Use, wait_a_little
 from runs.progress import Event, Report
 from runs.recipe import SeriesTable
 
 _GB = 1e9
 _TOLD_EVERY = 0.2  # seconds between two reports of bytes
+
+
+class NoRoomError(HubError):
+    """The disk is full or cannot be written: what is on it can still be done."""
 
 
 @dataclass
@@ -68,6 +80,8 @@ class Fetcher:
         budget = None if self.table.disk_budget is None else self.table.disk_budget * _GB
         self.room = Room(cache_root(self.table.cache), frozenset(folders), budget)
         self._meter = _Meter(self.report)
+        if self.checkpoints:
+            self.room.sweep()
 
     def bring(self, checkpoint: Checkpoint) -> Path:
         """The folder of a checkpoint's files, fetched if they are not here; held until `finished`.
@@ -89,8 +103,8 @@ class Fetcher:
             if queued is not None:
                 try:
                     return queued.future.result()
-                except Stopped:
-                    pass
+                except (Stopped, NoRoomError):
+                    pass  # there may be room now
             return self._fetch(checkpoint, self._stop)
         finally:
             self._awaited = ""
@@ -134,6 +148,20 @@ class Fetcher:
             self._pool.shutdown(wait=True, cancel_futures=True)
         for use in self._uses.values():
             use.release()
+        self._uses.clear()
+        if self.table.keep == "none":
+            self._clear()
+
+    def _clear(self) -> None:
+        """Remove what a killed process had fetched and, killed, could not take away again."""
+        for checkpoint in self.checkpoints:
+            commit = _commit(checkpoint)
+            if (
+                commit
+                and self.room.is_fetched(folder_of(checkpoint), commit)
+                and not self.is_needed(checkpoint)
+            ):
+                self.room.evict(folder_of(checkpoint), commit)
 
     def _fetch(self, checkpoint: Checkpoint, stop: threading.Event) -> Path:
         folder = folder_of(checkpoint)
@@ -151,13 +179,19 @@ class Fetcher:
         files = needed(files_at(checkpoint.repository, commit, notice=self._notice))
         if not any(file.is_weights for file in files):
             raise GoneError(f"{about}: the hub has no weights of it")
-        use = self._admitted(checkpoint, commit, files, stop)
+        try:
+            use = self._admitted(checkpoint, commit, files, stop)
+        except OSError as error:
+            raise _unwritable(folder, error) from None
         try:
             if not self.is_needed(checkpoint):
                 raise Stopped(f"{about}: captured meanwhile")
             return self._all(checkpoint, commit, files, stop)
+        except OSError as error:
+            self._release(checkpoint, use)
+            raise _unwritable(folder, error) from None
         except BaseException:
-            self._uses.pop(checkpoint.label, use).release()
+            self._release(checkpoint, use)
             raise
 
     def _all(
@@ -181,11 +215,6 @@ class Fetcher:
                     advance=lambda n: self._meter.add(checkpoint.label, n),
                     stop=stop,
                 )
-        except OSError as error:
-            raise HubError(
-                f"{folder}: the disk is full or cannot be written ({error.strerror}); free space and run "
-                "again, it goes on where it was"
-            ) from None
         finally:
             self._meter.done(checkpoint.label)
         name_revision(folder, checkpoint.revision, commit)
@@ -229,7 +258,7 @@ class Fetcher:
     def _too_small(self, folder: Path, size: int) -> InputError:
         budget = self.table.disk_budget
         if budget is None:
-            return HubError(
+            return NoRoomError(
                 f"{folder}: the disk is full: {size / _GB:.3g} GB are wanted; free space and run again, "
                 "it goes on where it was"
             )
@@ -245,7 +274,11 @@ class Fetcher:
         for other in self.checkpoints:
             if other.label in self._uses or other.label == wanted.label:
                 continue
-            if here(other) is not None and not self.is_needed(other) and self._evict(other):
+            # Half a checkpoint is one to be evicted, too.
+            there = _commit(other) and (
+                here(other) is not None or self.room.is_fetched(folder_of(other), _commit(other))
+            )
+            if there and not self.is_needed(other) and self._evict(other):
                 return True
         if self.room.tidy():
             return True
@@ -263,9 +296,15 @@ class Fetcher:
         if before is not None:
             before.release()
 
+    def _release(self, checkpoint: Checkpoint, use: Use) -> None:
+        """Give up one's own claim; a checkpoint given up and wanted again has another by now."""
+        if self._uses.get(checkpoint.label) is use:
+            del self._uses[checkpoint.label]
+        use.release()
+
     def _evict(self, checkpoint: Checkpoint, own: Use | None = None) -> int:
-        found = here(checkpoint)
-        return 0 if found is None else self.room.evict(folder_of(checkpoint), found.name, own)
+        commit = _commit(checkpoint)
+        return self.room.evict(folder_of(checkpoint), commit, own) if commit else 0
 
     def _forget(self, wanted: set[str]) -> None:
         """Stop fetching what is not wanted any more, such as what another process captured."""
@@ -273,12 +312,16 @@ class Fetcher:
             queued = self._queue.pop(label)
             queued.stop.set()
             queued.future.cancel()
-            queued.future.add_done_callback(partial(self._given_up, queued.checkpoint))
+            queued.future.add_done_callback(
+                partial(self._given_up, queued.checkpoint, self._uses.get(label))
+            )
 
-    def _given_up(self, checkpoint: Checkpoint, _: Future[Path]) -> None:
+    def _given_up(self, checkpoint: Checkpoint, use: Use | None, _: Future[Path]) -> None:
+        if checkpoint.label in self._queue:
+            return  # wanted again
         if self.is_needed(checkpoint):  # another process has it in hand and may need the files
-            if (use := self._uses.pop(checkpoint.label, None)) is not None:
-                use.release()
+            if use is not None:
+                self._release(checkpoint, use)
             return
         self.finished(checkpoint)
 
@@ -319,11 +362,21 @@ class _Meter:
             self._report(Event("expect", label, come - expected))
 
 
-def fetch_checkpoint(fetcher: Fetcher, checkpoint: Checkpoint) -> str:
-    """Bring one checkpoint and let go of it; "" or why it could not be had."""
-    try:
-        fetcher.bring(checkpoint)
-        fetcher.finished(checkpoint)
-    except CheckpointError as error:
-        return str(error)
-    return ""
+def _commit(checkpoint: Checkpoint) -> str:
+    """The commit of a checkpoint, as far as this disk knows it."""
+    if checkpoint.commit:
+        return checkpoint.commit
+    found = located(checkpoint)
+    return "" if found is None else found.name
+
+
+def _unwritable(folder: Path, error: OSError) -> NoRoomError:
+    if error.errno in CLOSED:
+        return NoRoomError(
+            f"{folder}: cannot be written ({error.strerror}), and not all that is wanted is in it; set "
+            "series.cache to a folder of yours"
+        )
+    return NoRoomError(
+        f"{folder}: the disk is full or cannot be written ({error.strerror}); free space and run "
+        "again, it goes on where it was"
+    )

@@ -146,6 +146,8 @@ def _execute(
             if workers > 1:
                 _capture_together(plan, workers, retry, shard, progress)
             Worker(plan, writer, progress, retry=retry and workers == 1).run()
+    elif recipe.series.keep == "none":
+        Worker(plan, writer).fetcher.close()  # takes away what a killed run could not
     measured: tuple[str, ...] = ()
     if shard is None:
         if missing:
@@ -333,5 +335,8 @@ def _work(
         Worker(plan, writer, events.put, retry, parent, companions=workers).run()
     except PhasescopeError as error:
         events.put(Event("fatal", detail=str(error)))
+    except OSError as error:  # such as the store's disk, full
+        place = f"{error.filename}: " if error.filename else ""
+        events.put(Event("fatal", detail=f"{place}{error.strerror or error}"))
     except KeyboardInterrupt:
         pass

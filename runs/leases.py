@@ -93,13 +93,13 @@ class Lease:
     def _create(self) -> bool:
         # Written under another name and linked, so that a lease is never seen half written.
         draft = self.path.with_suffix(f".{self._token}")
-        draft.write_text(json.dumps(_identity() | {"token": self._token}))
         try:
+            draft.write_text(json.dumps(_identity() | {"token": self._token}))
             os.link(draft, self.path)
         except FileExistsError:
             return False
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
         return True
 
     def _take_over(self) -> bool:

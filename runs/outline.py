@@ -12,7 +12,7 @@ from runs.errors import InputError
 from runs.hub.cache import here, located
 from runs.hub.client import Notice, is_offline
 from runs.hub.listing import commit_at, files_at, needed
-from runs.hub.texts import parquet_files
+from runs.hub.texts import about, parquet_files
 from runs.inputs import FOLDS, InputSet
 from runs.integrity import weight_files
 from runs.loading import read_shape
@@ -163,8 +163,9 @@ def _texts(recipe: Recipe, pinned: Pinned, known: Remembered, notice: Notice) ->
         found[name] = f"{table.dataset}, {table.config or 'default'}, {table.split}"
         if is_offline() or known.inputs(name) is not None:
             continue
-        source = texts_of(table, texts_folder(recipe), notice=notice)
-        files = parquet_files(source, notice)
+        with about(f"inputs.{name}"):
+            source = texts_of(table, texts_folder(recipe), notice=notice)
+            files = parquet_files(source, notice)
         pinned.asked.append(f"the files of {source}")
         found[name] += f" ({len(files)} Parquet files at {source.commit[:12]})"
     return found

@@ -130,9 +130,10 @@ class InputTable(WordKeys, SceneKeys):
 
     path: Path
     dataset: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
-    config: str | None = None
-    split: str = "train"
-    revision: str = "main"
+    config: Annotated[str, Field(min_length=1)] | None = None
+    split: Annotated[str, Field(min_length=1)] = "train"
+    revision: Annotated[str, Field(min_length=1, max_length=200)] = "main"
+    column: str | None = Field(default=None, exclude=True)  # of a data set: `text` by another name
     mode: Literal["document", "packed", "repeated", "words", "scenes"]
     length: Annotated[Whole, Field(ge=2)]
     text: str = "text"
@@ -183,8 +184,8 @@ class InputTable(WordKeys, SceneKeys):
             raise ValueError("`limit` is required with `dataset`: how many samples are read of it")
         if "column" in table and "text" in table:
             raise ValueError("`column` and `text` mean the same: give one of them")
-        rest = {key: value for key, value in table.items() if key != "column"}
-        return {**rest, "path": Path(), **({"text": table["column"]} if "column" in table else {})}
+        column = table.get("column")
+        return {**table, "path": Path(), **({"text": column} if isinstance(column, str) else {})}
 
     @model_validator(mode="after")
     def _consistent(self) -> InputTable:

@@ -9,7 +9,7 @@ from runs.architectures import ModelShape
 from runs.errors import InputError
 from runs.hub.cache import cache_root
 from runs.hub.client import Notice
-from runs.hub.texts import Sample, TextSource, text_source
+from runs.hub.texts import Sample, TextSource, about, text_source
 from runs.inputs import InputSet, Tokenizer, build_set, columns_of, load_tokenizer
 from runs.recipe import InputTable, Recipe
 from runs.remembered import DATASET, Remembered, remembered, source_of_set
@@ -51,8 +51,9 @@ def make_set(
     if table.dataset is None:
         return replace(build_set(name, table, tokenizer), source=source_of_set(table, digest))
     folder = texts_folder(recipe)
-    texts = texts_of(table, folder, commit=kept_commit(known, name, table), notice=notice)
-    sample = Sample(texts, folder, notice)
+    with about(f"inputs.{name}"):
+        texts = texts_of(table, folder, commit=kept_commit(known, name, table), notice=notice)
+    sample = Sample(texts, folder, notice, f"inputs.{name}")
     inputs = build_set(name, table, tokenizer, documents=sample)
     sample.keep()
     return replace(

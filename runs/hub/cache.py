@@ -139,29 +139,36 @@ def discard(pointer: Path) -> None:
         blob.unlink(missing_ok=True)
 
 
-def drop_weights(snapshot: Path, spared: Iterable[str] = ()) -> int:
+def drop_weights(snapshot: Path, spared: Iterable[str] = (), fetched: Iterable[str] = ()) -> int:
     """Remove the weights of one snapshot that are its alone; returns bytes freed.
 
-    Its small files stay: a series goes on from them. Only what lies in the repository's own `blobs` is
-    removed, wherever links lead.
+    Its small files stay: a series goes on from them. What lies elsewhere than in the repository's own
+    `blobs` is somebody else's and stays, and so do the links to it.
 
     Parameters
     ----------
     snapshot
-        Folder of a commit's files in a cache.
+        Folder of a commit's files in a cache; it need not exist.
     spared
         Digests of blobs that somebody else is about to use.
+    fetched
+        Digests of further blobs of the snapshot, to which no link may lead any more.
     """
     blobs = snapshot.parents[1] / "blobs"
     links = [f for kind in _WEIGHTS for f in snapshot.glob(kind) if f.is_symlink()]
-    others = (s for s in snapshot.parent.iterdir() if s != snapshot and s.is_dir())
+    everywhere = snapshot.parent.iterdir() if snapshot.parent.is_dir() else ()
+    others = [s for s in everywhere if s != snapshot and s.is_dir()]
     shared = {_blob(f) for s in others for kind in _WEIGHTS for f in s.glob(kind)}
-    freed, spared = 0, set(spared)
+    shared |= {blobs / digest for digest in spared}
+    gone = {blobs / digest for digest in fetched}
     for pointer in links:
         blob = _blob(pointer)
-        pointer.unlink(missing_ok=True)
-        own = blob.parent == blobs and not blob.is_symlink()
-        if own and blob not in shared and blob.name not in spared and blob.is_file():
+        if blob.parent == blobs and not blob.is_symlink():
+            gone.add(blob)
+            pointer.unlink(missing_ok=True)
+    freed = 0
+    for blob in gone - shared:
+        if blob.is_file() and not blob.is_symlink():
             freed += blob.stat().st_size
             blob.unlink(missing_ok=True)
     return freed

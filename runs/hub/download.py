@@ -212,7 +212,9 @@ def _append(
     advance: Advance,
     stop: threading.Event | None,
 ) -> int:
-    for piece in response.iter_bytes(chunk_size=_PIECE):
+    for (
+        piece
+    ) in response.iter_bytes():  # as they come: a kill or a stop loses little of a slow file
         if stop is not None and stop.is_set():
             raise Stopped("the download was stopped")
         state.update(piece)

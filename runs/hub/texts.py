@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import random
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,14 @@ import pyarrow.parquet as pq
 
 from runs.documents import Document, read_documents, to_document
 from runs.errors import GoneError, HubError, InputError, line_of
-from runs.hub.client import Broken, Notice, ask, session
+from runs.hub.client import Notice
 from runs.hub.listing import commit_at, files_at, revisions_of
+from runs.hub.parquet import NoParquet, chosen_files, read_card
+from runs.hub.remote import Place, Reader
 
-_EACH = 512  # rows of a row group in the first round, so that a sample is spread over the whole set
+_EACH = 128  # rows of a row group in the first round, so that a sample is spread over the whole set
 _CONVERTED = "refs/convert/parquet"  # where hubs put Parquet made from other formats
-_NAMED = {"train": ("train", "training"), "test": ("test", "testing", "eval", "evaluation")}
-_NAMED["validation"] = ("validation", "valid", "dev", "val")
-
-
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _WHOLE = b"phasescope.whole"
 
 
@@ -77,11 +75,14 @@ class Sample:
         Where samples are kept.
     notice
         Told of waits.
+    key : str
+        Of the recipe, such as `inputs.NAME`; begins the lines of errors.
     """
 
     source: TextSource
     folder: Path
     notice: Notice = lambda _: None
+    key: str = ""
     _taken: list[Document] = field(default_factory=list)
     _read: bool = False
     _whole: bool = False  # whether there is nothing beyond what was taken
@@ -93,40 +94,54 @@ class Sample:
         return self.folder / f"{name}-{self.source.digest[:16]}.parquet"
 
     def __iter__(self) -> Iterator[Document]:
-        kept = 0
-        if self.path.is_file():
-            columns = self.source.columns
-            self._whole = _WHOLE in (pq.read_schema(self.path).metadata or {})
-            for document in read_documents(self.path, text=self.source.text, columns=columns):
-                kept += 1
-                yield document
+        self._taken, self._whole = self._kept()
+        yield from list(self._taken)
         if self._whole:
             return
-        for number, document in enumerate(self._documents()):
-            if number >= kept:
-                self._read = True
-                self._taken.append(document)
-                yield document
+        kept = len(self._taken)
+        with about(self.key):
+            for number, document in enumerate(self._documents()):
+                if number >= kept:
+                    self._read = True
+                    self._taken.append(document)
+                    yield document
         self._read = self._whole = True
 
     def keep(self) -> None:
-        """Write what was taken beside what was kept already; nothing if nothing new was read."""
-        if not self._read:
+        """Write what was taken; nothing if nothing new was read.
+
+        Whatever is kept begins as the whole does, so processes that keep samples of different length
+        at one time leave one of them, and the longer one where the other is seen.
+        """
+        if not self._read or len(self._kept()[0]) > len(self._taken):
             return
         rows = {n: [document.columns[n] for document in self._taken] for n in self.source.columns}
         rows[self.source.text] = [document.text for document in self._taken]
-        table = pyarrow.table(rows)
-        if self.path.is_file():
-            table = pyarrow.concat_tables(
-                [pq.read_table(self.path), table.select(_names(self.path))]
-            )
-        table = table.replace_schema_metadata({_WHOLE: b"yes"} if self._whole else None)
-        self.folder.mkdir(parents=True, exist_ok=True)
         draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.draft")
-        pq.write_table(table, draft)
-        draft.replace(self.path)
-        self._taken.clear()
+        try:
+            table = pyarrow.table(rows)
+            table = table.replace_schema_metadata({_WHOLE: b"yes"} if self._whole else None)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, draft)
+            draft.replace(self.path)
+        except (OSError, pyarrow.lib.ArrowException) as error:
+            # In a cache that others fill, or on a full disk: the store keeps what it needs of it.
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            reason = getattr(error, "strerror", None) or line_of(error)
+            self.notice(f"{self.folder}: the sample of {self.source} is not kept ({reason})")
         self._read = False
+
+    def _kept(self) -> tuple[list[Document], bool]:
+        """What is kept, and whether it is all that there is; nothing if it is damaged."""
+        if not self.path.is_file():
+            return [], False
+        try:
+            whole = _WHOLE in (pq.read_schema(self.path).metadata or {})
+            columns = self.source.columns
+            return read_documents(self.path, text=self.source.text, columns=columns), whole
+        except (InputError, OSError, pyarrow.lib.ArrowException):
+            return [], False
 
     def _documents(self) -> Iterator[Document]:
         place = Path(f"{self.source.dataset}/{self.source.config}/{self.source.split}")
@@ -137,31 +152,54 @@ class Sample:
                 yield document
 
     def _rows(self, names: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Rows in order; with a seed, row groups in its order, some rows of each, then the rest."""
+        """Rows in order; with a seed, in turns over the files, some rows of a row group each.
+
+        The first turn takes one row group of each file, the second another, and so on; what is left of
+        the row groups comes last. Files are opened when their turn comes: a data set may have thousands.
+        """
         seed = self.source.seed
         files = parquet_files(self.source, self.notice)
-        readers = [_Reader(self.source, file, names, self.notice) for file in files]
+        readers = [Reader(self.source, file, names, self.notice) for file in files]
         if seed is None:
             for reader in readers:
                 for group in range(reader.groups):
                     yield from reader.rows(group)
             return
-        places = [(r, group) for r in readers for group in range(r.groups)]
-        random.Random(f"{seed} groups").shuffle(places)
-        for first in (True, False):
-            for reader, group in places:
-                count = reader.size(group)
-                if not first and count <= _EACH:
-                    continue
-                order = list(range(count))
-                random.Random(f"{seed} {reader.name} {group}").shuffle(order)
-                rows = list(reader.rows(group))
-                chosen = order[:_EACH] if first else order[_EACH:]
-                yield from (rows[i] for i in chosen)
+        random.Random(f"{seed} files").shuffle(readers)
+        rest: list[tuple[Reader, int]] = []
+        turn, open_ = 0, readers
+        while open_ := [r for r in open_ if turn == 0 or turn < r.groups]:
+            for reader in open_:
+                if turn < reader.groups:
+                    group = _order(f"{seed} {reader.name}", reader.groups)[turn]
+                    order = _order(f"{seed} {reader.name} {group}", reader.size(group))
+                    rows = list(reader.rows(group))
+                    yield from (rows[i] for i in order[:_EACH])
+                    if len(order) > _EACH:
+                        rest.append((reader, group))
+            turn += 1
+        for reader, group in rest:
+            order = _order(f"{seed} {reader.name} {group}", reader.size(group))
+            rows = list(reader.rows(group))
+            yield from (rows[i] for i in order[_EACH:])
 
 
-def _names(path: Path) -> list[str]:
-    return list(pq.read_schema(path).names)
+def _order(seed: str, count: int) -> list[int]:
+    found = list(range(count))
+    random.Random(seed).shuffle(found)
+    return found
+
+
+@contextmanager
+def about(key: str) -> Iterator[None]:
+    """Name a key of the recipe in front of what is wrong with the texts it names."""
+    try:
+        yield
+    except GoneError as error:
+        line = f"{error}; mend `dataset` or `revision`"
+        raise InputError(f"key `{key}`: {line}" if key else line) from None
+    except InputError as error:
+        raise type(error)(f"key `{key}`: {error}" if key else str(error)) from None
 
 
 def text_source(
@@ -179,277 +217,97 @@ def text_source(
 ) -> TextSource:
     """A source pinned to a commit: the one that is given, else what the revision stands for now.
 
-    Out of reach of the hub, it is what the revision stood for when it was last asked; `folder` keeps that
-    beside the samples.
+    Where the revision has no Parquet, it is the commit of the hub's conversion. Out of reach of the hub,
+    it is what was found when it was last asked; `folder` keeps that beside the samples.
     """
+
+    def at(commit: str) -> TextSource:
+        return TextSource(dataset, config or "", split, commit, text, tuple(columns), seed)
+
+    if commit:
+        return at(commit)
     last = folder / f"{dataset.replace('/', '--')}@{revision.replace('/', '%2F')}.commit"
-    if not commit:
-        try:
-            commit = commit_at(dataset, revision, kind="dataset", notice=notice)
-            folder.mkdir(parents=True, exist_ok=True)
-            last.write_text(commit)
-        except HubError:
-            if not last.is_file():
-                raise
-            commit = last.read_text()
-    return TextSource(dataset, config or "", split, commit, text, tuple(columns), seed)
+    asked, read = _last(last)
+    try:
+        now = revision
+        if not _COMMIT.fullmatch(revision):
+            now = commit_at(dataset, revision, kind="dataset", notice=notice)
+        if now == asked:
+            return at(read)
+        found = _with_parquet(at(now), revision, notice)
+    except HubError:
+        if not read:
+            raise
+        return at(read)
+    with suppress(OSError):  # a cache that others fill, or a full disk
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = last.with_name(f"{last.name}.{os.getpid()}.draft")
+        draft.write_text(f"{now} {found}")
+        draft.replace(last)
+    return at(found)
 
 
-def parquet_files(source: TextSource, notice: Notice = lambda _: None) -> list[_Place]:
-    """The Parquet files of a source, by its card's `configs`, by their names, or of the hub's conversion.
+def _last(path: Path) -> tuple[str, str]:
+    """The commit that a revision stood for when it was last asked for, and the one that was read."""
+    try:
+        words = path.read_text().split()
+    except (OSError, ValueError):
+        return "", ""
+    return (words[0], words[-1]) if words and all(map(_COMMIT.fullmatch, words)) else ("", "")
+
+
+def _with_parquet(source: TextSource, revision: str, notice: Notice) -> str:
+    """The commit to read: the source's own if it has Parquet files, else the hub's conversion of it."""
+    try:
+        _chosen(source, notice)
+    except NoParquet:
+        if revision != "main":  # what is converted is the main branch as it is now
+            raise _no_parquet(source) from None
+        return _converted(source, notice)
+    return source.commit
+
+
+def parquet_files(source: TextSource, notice: Notice = lambda _: None) -> list[Place]:
+    """The Parquet files of a source, in order.
 
     Raises
     ------
     InputError
         If it has none, or no such configuration or split; the line lists what there is.
     """
+    try:
+        return _chosen(source, notice)
+    except NoParquet:
+        raise _no_parquet(source) from None
+
+
+def _chosen(source: TextSource, notice: Notice) -> list[Place]:
+    from huggingface_hub import hf_hub_url
+
     listed = files_at(source.dataset, source.commit, kind="dataset", notice=notice)
-    names = sorted(f.path for f in listed)
-    sizes = {f.path: f.size for f in listed}
-    found = _of_card(source, names, notice)
-    if found is None:
-        found = _by_name(source, [n for n in names if n.endswith(".parquet")])
-    commit = source.commit
-    if found is None:
-        commit = revisions_of(source.dataset, kind="dataset", notice=notice).get(_CONVERTED, "")
-        commit = commit or _converted(source, notice)
-        listed = files_at(source.dataset, commit, kind="dataset", notice=notice)
-        sizes = {f.path: f.size for f in listed}
-        base = f"{source.config or 'default'}/{source.split}/"
-        found = sorted(n for n in sizes if n.startswith(base) and n.endswith(".parquet"))
-    if not found:
-        raise InputError(
-            f"{source.dataset}: no Parquet file of configuration `{source.config or 'default'}`, split "
-            f"`{source.split}`; there are {', '.join(sorted(sizes)[:6])}"
-        )
-    return [_Place(commit, name, sizes[name]) for name in found]
+    sizes, card = {f.path: f.size for f in listed}, ""
+    if "README.md" in sizes:
+        url = hf_hub_url(source.dataset, "README.md", revision=source.commit, repo_type="dataset")
+        card = read_card(f"{source}: README.md", url, notice)
+    names = chosen_files(
+        source.dataset, list(sizes), card, config=source.config, split=source.split
+    )
+    return [Place(source.commit, name, sizes[name]) for name in names]
 
 
-@dataclass(frozen=True)
-class _Place:
-    commit: str
-    path: str
-    size: int
+def _no_parquet(source: TextSource) -> InputError:
+    return InputError(
+        f"{source}: has no Parquet files, and the hub has made none of it; set `dataset` or `revision` "
+        "to one that has, or download it and give `path`"
+    )
 
 
 def _converted(source: TextSource, notice: Notice) -> str:
     """The commit of the hub's conversion to Parquet; not every list of revisions has it."""
+    listed = revisions_of(source.dataset, kind="dataset", notice=notice)
+    if _CONVERTED in listed:
+        return listed[_CONVERTED]
     try:
         return commit_at(source.dataset, _CONVERTED, kind="dataset", notice=notice)
     except GoneError:
-        raise InputError(
-            f"{source.dataset}: has no Parquet files, and the hub has made none of it; download it and "
-            "give `path`"
-        ) from None
-
-
-def _of_card(source: TextSource, names: Sequence[str], notice: Notice) -> list[str] | None:
-    """Files that the card's `configs` name; None if it has no such list."""
-    if "README.md" not in names:
-        return None
-    configs = _configs(_card(source, notice))
-    if not configs:
-        return None
-    by_name = {str(c.get("config_name", "default")): c for c in configs}
-    chosen = source.config or next(
-        (n for n, c in by_name.items() if c.get("default")),
-        "default" if "default" in by_name else "",
-    )
-    if not chosen and len(by_name) == 1:
-        chosen = next(iter(by_name))
-    if chosen not in by_name:
-        raise InputError(
-            f"{source.dataset}: has no configuration `{chosen}`; set `config` to one of "
-            f"{', '.join(list(by_name)[:8])}{' …' if len(by_name) > 8 else ''}"
-        )
-    table = by_name[chosen]
-    if "data_files" not in table:
-        return None
-    splits = _splits(table["data_files"])
-    if source.split not in splits:
-        raise InputError(
-            f"{source.dataset}: configuration `{chosen}` has no split `{source.split}`; it has "
-            f"{', '.join(splits)}"
-        )
-    base = str(table.get("data_dir", "")).strip("/")
-    patterns = [f"{base}/{p}" if base else p for p in splits[source.split]]
-    found = [n for n in names if n.endswith(".parquet") and any(_fits(n, p) for p in patterns)]
-    return found or None
-
-
-def _configs(card: str) -> list[dict[str, Any]]:
-    import yaml
-
-    match = re.match(r"\s*---\r?\n(.*?)\r?\n---", card, re.DOTALL)
-    try:
-        content = yaml.safe_load(match[1]) if match else None
-    except yaml.YAMLError:
-        return []
-    configs = content.get("configs") if isinstance(content, dict) else None
-    return [c for c in configs if isinstance(c, dict)] if isinstance(configs, list) else []
-
-
-def _card(source: TextSource, notice: Notice) -> str:
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
-
-    url = hf_hub_url(source.dataset, "README.md", revision=source.commit, repo_type="dataset")
-
-    def call() -> str:
-        answer = session().get(url, headers=build_hf_headers(), follow_redirects=True)
-        hf_raise_for_status(answer)
-        return str(answer.text)
-
-    return ask(f"{source}: README.md", call, notice=notice)
-
-
-def _splits(files: Any) -> dict[str, list[str]]:
-    """`data_files` of a card in its several spellings, as patterns by split."""
-    if isinstance(files, str):
-        return {"train": [files]}
-    found: dict[str, list[str]] = {}
-    rows = files.items() if isinstance(files, dict) else files
-    for row in rows if rows is not None else ():
-        if isinstance(row, str):
-            found.setdefault("train", []).append(row)
-            continue
-        split, paths = (
-            (row.get("split", "train"), row.get("path", [])) if isinstance(row, dict) else row
-        )
-        found.setdefault(str(split), []).extend([paths] if isinstance(paths, str) else paths)
-    return found
-
-
-def _fits(name: str, pattern: str) -> bool:
-    """A path against a pattern in which `*` stays within a folder and `**` does not."""
-    pattern = pattern.removeprefix("./")
-    if "**" not in pattern and name.count("/") != pattern.count("/"):
-        return False
-    return fnmatch(name, pattern.replace("**/", "*"))
-
-
-def _by_name(source: TextSource, names: Sequence[str]) -> list[str] | None:
-    """Files whose folder or name says the split, within a folder of the configuration's name."""
-    if not names:
-        return None
-    if source.config and source.config != "default":
-        inside = [n for n in names if source.config in n.split("/")[:-1]]
-        if not inside:
-            raise InputError(
-                f"{source.dataset}: has no configuration `{source.config}`; its files are "
-                f"{', '.join(names[:4])}"
-            )
-        names = inside
-    words = _NAMED.get(source.split, (source.split,))
-    sign = re.compile(rf"(^|[-_./ ])({'|'.join(map(re.escape, words))})([-_./ ]|$)")
-    found = [n for n in names if sign.search(n)]
-    every = re.compile(
-        rf"(^|[-_./ ])({'|'.join(w for v in _NAMED.values() for w in v)})([-_./ ]|$)"
-    )
-    if not found and source.split == "train" and not any(every.search(n) for n in names):
-        return list(names)
-    return found
-
-
-class _Remote(io.RawIOBase):
-    """A file of a hub that is read by ranges."""
-
-    def __init__(self, source: TextSource, place: _Place, notice: Notice) -> None:
-        from huggingface_hub import hf_hub_url
-
-        self._about = f"{source.dataset} at {place.commit[:12]}: {place.path}"
-        self._url = hf_hub_url(
-            source.dataset, place.path, revision=place.commit, repo_type="dataset"
-        )
-        self._size, self._at, self._notice = place.size, 0, notice
-
-    def readable(self) -> bool:
-        """It is there to be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """By ranges."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go somewhere."""
-        starts = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}
-        self._at = starts[whence] + offset
-        return self._at
-
-    def tell(self) -> int:
-        """Where the next byte is read."""
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer, short of it only at the end."""
-        size = min(len(buffer), self._size - self._at)
-        if size > 0:
-            buffer[:size] = ask(self._about, lambda: self._range(size), notice=self._notice)
-            self._at += size
-        return max(size, 0)
-
-    def _range(self, size: int) -> bytes:
-        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
-
-        span = f"bytes={self._at}-{self._at + size - 1}"
-        headers = build_hf_headers() | {"Range": span, "Accept-Encoding": "identity"}
-        answer = session().get(self._url, headers=headers, follow_redirects=True)
-        hf_raise_for_status(answer)
-        content: bytes = answer.content
-        if answer.status_code == 200:  # the server knows no ranges
-            content = content[self._at : self._at + size]
-        if len(content) != size:
-            raise Broken(f"{len(content):,} of {size:,} bytes came")
-        return content
-
-
-class _Reader:
-    """Rows of one Parquet file, a row group at a time; opened when first asked."""
-
-    def __init__(
-        self, source: TextSource, place: _Place, names: tuple[str, ...], notice: Notice
-    ) -> None:
-        self.name = place.path
-        self._source, self._place, self._names, self._notice = source, place, names, notice
-        self._file: pq.ParquetFile | None = None
-
-    @property
-    def groups(self) -> int:
-        """Row groups of the file."""
-        return int(self._open().num_row_groups)
-
-    def size(self, group: int) -> int:
-        """Rows of a group."""
-        return int(self._open().metadata.row_group(group).num_rows)
-
-    def rows(self, group: int) -> Iterable[tuple[str, dict[str, Any]]]:
-        """The wanted columns of a group's rows, and where each is."""
-        try:
-            table = self._open().read_row_group(group, columns=list(self._names))
-        except (pyarrow.lib.ArrowException, OSError) as error:
-            raise self._unreadable(error) from None
-        for number, row in enumerate(table.to_pylist()):
-            yield f"{self.name}, row group {group}, row {number}", row
-
-    def _open(self) -> pq.ParquetFile:
-        if self._file is not None:
-            return self._file
-        try:
-            file = pq.ParquetFile(_Remote(self._source, self._place, self._notice), pre_buffer=True)
-        except (pyarrow.lib.ArrowException, OSError) as error:
-            raise self._unreadable(error) from None
-        there = file.schema_arrow.names
-        for name in self._names:
-            if name not in there:
-                raise InputError(
-                    f"{self._source.dataset}: {self.name} has no column `{name}`; it has "
-                    f"{', '.join(there)}"
-                )
-        self._file = file
-        return file
-
-    def _unreadable(self, error: Exception) -> InputError:
-        return InputError(
-            f"{self._source}: {self.name} is no Parquet file that can be read ({line_of(error)})"
-        )
+        raise _no_parquet(source) from None
