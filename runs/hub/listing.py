@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urljoin, urlsplit
 
 from runs.hub.client import Notice, ask, session
 
@@ -70,8 +71,9 @@ def commit_at(
     *,
     kind: RepositoryKind = "model",
     notice: Notice = lambda _: None,
+    stop: threading.Event | None = None,
 ) -> str:
-    """The commit that a revision stands for now.
+    """The commit that a revision stands for now; `stop` ends a wait.
 
     Raises
     ------
@@ -91,6 +93,7 @@ def commit_at(
                 about,
                 lambda: str(HfApi().repo_info(repository, revision=revision, repo_type=kind).sha),
                 notice=notice,
+                stop=stop,
             ),
         )
     )
@@ -102,8 +105,9 @@ def files_at(
     *,
     kind: RepositoryKind = "model",
     notice: Notice = lambda _: None,
+    stop: threading.Event | None = None,
 ) -> tuple[HubFile, ...]:
-    """Every file of a commit, with size and digest; all pages of the hub's list.
+    """Every file of a commit, with size and digest; all pages of the hub's list. `stop` ends a wait.
 
     Raises
     ------
@@ -119,23 +123,35 @@ def files_at(
     def call() -> tuple[HubFile, ...]:
         found: list[HubFile] = []
         page: str | None = f"{where}?recursive=true&expand=false"
-        while page is not None:
+        seen: set[str] = set()
+        while page is not None and page not in seen:
+            seen.add(page)
             rows, page = _page(page)
             found += [_hub_file(row) for row in rows if row.get("type") == "file"]
         return tuple(found)
 
     about = f"{repository} at {commit[:12]}"
     what = ("files", kind, repository, commit)
-    return tuple(_once(what, lambda: ask(about, call, notice=notice)))
+    return tuple(_once(what, lambda: ask(about, call, notice=notice, stop=stop)))
 
 
 def _page(url: str) -> tuple[list[dict[str, Any]], str | None]:
     """One page of a list and the next one's address; the client's own walk would wait between its tries."""
+    from huggingface_hub import constants
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+    from huggingface_hub.utils._http import fix_hf_endpoint_in_url
 
-    answer = session().get(url, headers=build_hf_headers(), follow_redirects=True)
+    ours = urlsplit(url)[:2] == urlsplit(str(constants.ENDPOINT))[:2]
+    # An address in an answer may lead anywhere; the token goes to the hub alone.
+    headers = build_hf_headers(token=None if ours else False)
+    answer = session().get(url, headers=headers, follow_redirects=True)
     hf_raise_for_status(answer)
-    return answer.json(), answer.links.get("next", {}).get("url")
+    following = answer.links.get("next", {}).get("url")
+    if following is None:
+        return answer.json(), None
+    return answer.json(), fix_hf_endpoint_in_url(
+        urljoin(url, following), None
+    )  # as mirrors need it
 
 
 def _hub_file(row: dict[str, Any]) -> HubFile:
