@@ -89,8 +89,8 @@ class Fetcher:
             if queued is not None:
                 try:
                     return queued.future.result()
-                except Stopped:
-                    pass
+                except (Stopped, HubError):
+                    pass  # that was a while ago: asked again, now that it is needed
             return self._fetch(checkpoint, self._stop)
         finally:
             self._awaited = ""
@@ -99,7 +99,11 @@ class Fetcher:
         """Fetch once more what turned out not to be the hub's bytes."""
         discard(error.path)
         self.report(Event("notice", checkpoint.label, detail=f"{error}; fetching it once more"))
-        return self._fetch(checkpoint, self._stop)
+        self._awaited = checkpoint.label
+        try:
+            return self._fetch(checkpoint, self._stop, lacks=True)
+        finally:
+            self._awaited = ""
 
     def ahead(self, upcoming: Iterable[Checkpoint]) -> None:
         """Begin to fetch the next ones in the background, and give up those that are not wanted now."""
@@ -135,10 +139,21 @@ class Fetcher:
         for use in self._uses.values():
             use.release()
 
-    def _fetch(self, checkpoint: Checkpoint, stop: threading.Event) -> Path:
+    def _fetch(self, checkpoint: Checkpoint, stop: threading.Event, *, lacks: bool = False) -> Path:
+        """As `bring`; with `lacks`, a file may be missing of what seems to be here."""
+        try:
+            return self._brought(checkpoint, stop, lacks)
+        except OSError as error:
+            place = error.filename or folder_of(checkpoint)
+            raise HubError(
+                f"{place}: the disk is full or cannot be written ({error.strerror or error}); free space, "
+                "or set series.cache to a folder of yours, and run again; it goes on where it was"
+            ) from None
+
+    def _brought(self, checkpoint: Checkpoint, stop: threading.Event, lacks: bool) -> Path:
         folder = folder_of(checkpoint)
         about = f"{checkpoint.repository} at {checkpoint.revision}"
-        found = here(checkpoint)
+        found = None if lacks else here(checkpoint)
         if found is not None:
             use = self.room.use(folder, found.name)
             if here(checkpoint) is not None:  # nobody took it away meanwhile
@@ -146,9 +161,9 @@ class Fetcher:
                 return found
             use.release()
         commit = checkpoint.commit or commit_at(
-            checkpoint.repository, checkpoint.revision, notice=self._notice
+            checkpoint.repository, checkpoint.revision, notice=self._notice, stop=stop
         )
-        files = needed(files_at(checkpoint.repository, commit, notice=self._notice))
+        files = needed(files_at(checkpoint.repository, commit, notice=self._notice, stop=stop))
         if not any(file.is_weights for file in files):
             raise GoneError(f"{about}: the hub has no weights of it")
         use = self._admitted(checkpoint, commit, files, stop)
@@ -181,11 +196,6 @@ class Fetcher:
                     advance=lambda n: self._meter.add(checkpoint.label, n),
                     stop=stop,
                 )
-        except OSError as error:
-            raise HubError(
-                f"{folder}: the disk is full or cannot be written ({error.strerror}); free space and run "
-                "again, it goes on where it was"
-            ) from None
         finally:
             self._meter.done(checkpoint.label)
         name_revision(folder, checkpoint.revision, commit)
