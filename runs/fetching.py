@@ -103,8 +103,8 @@ class Fetcher:
             if queued is not None:
                 try:
                     return queued.future.result()
-                except (Stopped, NoRoomError):
-                    pass  # there may be room now
+                except (Stopped, HubError):
+                    pass  # that was a while ago: asked again, now that it is needed
             return self._fetch(checkpoint, self._stop)
         finally:
             self._awaited = ""
@@ -113,7 +113,11 @@ class Fetcher:
         """Fetch once more what turned out not to be the hub's bytes."""
         discard(error.path)
         self.report(Event("notice", checkpoint.label, detail=f"{error}; fetching it once more"))
-        return self._fetch(checkpoint, self._stop)
+        self._awaited = checkpoint.label
+        try:
+            return self._fetch(checkpoint, self._stop, lacks=True)
+        finally:
+            self._awaited = ""
 
     def ahead(self, upcoming: Iterable[Checkpoint]) -> None:
         """Begin to fetch the next ones in the background, and give up those that are not wanted now."""
@@ -163,10 +167,17 @@ class Fetcher:
             ):
                 self.room.evict(folder_of(checkpoint), commit)
 
-    def _fetch(self, checkpoint: Checkpoint, stop: threading.Event) -> Path:
+    def _fetch(self, checkpoint: Checkpoint, stop: threading.Event, *, lacks: bool = False) -> Path:
+        """As `bring`; with `lacks`, a file may be missing of what seems to be here."""
+        try:
+            return self._brought(checkpoint, stop, lacks)
+        except OSError as error:
+            raise _unwritable(Path(error.filename or folder_of(checkpoint)), error) from None
+
+    def _brought(self, checkpoint: Checkpoint, stop: threading.Event, lacks: bool) -> Path:
         folder = folder_of(checkpoint)
         about = f"{checkpoint.repository} at {checkpoint.revision}"
-        found = here(checkpoint)
+        found = None if lacks else here(checkpoint)
         if found is not None:
             use = self.room.use(folder, found.name)
             if here(checkpoint) is not None:  # nobody took it away meanwhile
@@ -174,22 +185,16 @@ class Fetcher:
                 return found
             use.release()
         commit = checkpoint.commit or commit_at(
-            checkpoint.repository, checkpoint.revision, notice=self._notice
+            checkpoint.repository, checkpoint.revision, notice=self._notice, stop=stop
         )
-        files = needed(files_at(checkpoint.repository, commit, notice=self._notice))
+        files = needed(files_at(checkpoint.repository, commit, notice=self._notice, stop=stop))
         if not any(file.is_weights for file in files):
             raise GoneError(f"{about}: the hub has no weights of it")
-        try:
-            use = self._admitted(checkpoint, commit, files, stop)
-        except OSError as error:
-            raise _unwritable(folder, error) from None
+        use = self._admitted(checkpoint, commit, files, stop)
         try:
             if not self.is_needed(checkpoint):
                 raise Stopped(f"{about}: captured meanwhile")
             return self._all(checkpoint, commit, files, stop)
-        except OSError as error:
-            self._release(checkpoint, use)
-            raise _unwritable(folder, error) from None
         except BaseException:
             self._release(checkpoint, use)
             raise

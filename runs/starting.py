@@ -171,6 +171,8 @@ def _here(series: Series, tokenizer: bool) -> Path | None:
         except BytesError as error:
             discard(error.path)  # fetched again
             continue
+        except FileNotFoundError:
+            continue  # it leads to a file that was discarded
         return found
     return None
 

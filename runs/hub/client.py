@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from runs.errors import GoneError, HubError, InputError, line_of
 
@@ -31,13 +32,17 @@ _TRIES = 4
 _LONGEST = (
     300.0  # seconds waited for one answer; a hub's windows for counting requests are that long
 )
-_BUSY = (408, 425, 429, 500, 502, 503, 504)
+_BUSY = (408, 425, 429)  # and all from 500
+_PAGES = ("text/html", "application/xhtml")
+_PORTAL = 511  # a network that wants a login says so itself
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _FETCH = (
     "fetch on a machine with network (`phasescope fetch RECIPE`) and set series.cache to the folder "
     "it filled"
 )
+_PROXY = "mend HTTPS_PROXY, HTTP_PROXY or NO_PROXY"
 _NEVER = threading.Event()
+_waits: dict[str, float] = {}  # waits that the user has been told of, and when each ends
 _ours = threading.local()  # whether the request that this thread makes is one of ours
 _answered = threading.Event()  # whether the hub has answered this process at all
 _quiet_count, _quiet_lock = 0, threading.Lock()
@@ -46,9 +51,9 @@ _quiet_count, _quiet_lock = 0, threading.Lock()
 class BusyHub(Exception):
     """The hub answered that it cannot serve now."""
 
-    def __init__(self, status: int, wait: float | None) -> None:
-        super().__init__(f"it answers {status}")
-        self.status, self.wait = status, wait
+    def __init__(self, status: int, wait: float | None, host: str) -> None:
+        super().__init__(f"{host} answers {status}")
+        self.status, self.wait, self.host = status, wait, host
 
 
 class Stopped(InputError):
@@ -129,7 +134,7 @@ def ask(
             wait = _wait(fault, failures)
             if wait is None:
                 raise HubError(f"{about}: {fault.line}") from None
-            notice(f"{about}: {fault.line.split(';')[0]}; waiting {wait:.0f} s")
+            _tell(f"{about}: ", fault, wait, notice)
             if (stop or _NEVER).wait(wait):
                 raise Stopped(f"{about}: not needed any more") from None
 
@@ -153,6 +158,17 @@ def session() -> Any:
     return client
 
 
+def _tell(about: str, fault: _Fault, wait: float, notice: Notice) -> None:
+    """Tell of a wait, unless another thread waits for the same: one line for all of them."""
+    line, now = fault.line.split(";")[0], time.monotonic()
+    with _quiet_lock:
+        told = _waits.get(line.split(" and asks")[0], 0.0) >= now
+        if not told:
+            _waits[line.split(" and asks")[0]] = now + wait
+    if not told:
+        notice(f"{about}{line}; waiting {max(wait, 1.0):.0f} s")
+
+
 def _wait(fault: _Fault, failures: int) -> float | None:
     """Seconds to wait before the next try; None if there is to be none."""
     if fault.wait is None or fault.wait > _LONGEST or failures > _tries():
@@ -162,7 +178,11 @@ def _wait(fault: _Fault, failures: int) -> float | None:
 
 def _tries() -> int:
     text = os.environ.get(TRIES, "")
-    return int(text) if text.isdigit() else _TRIES
+    return int(text) if _is_number(text) else _TRIES
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 @contextmanager
@@ -204,11 +224,12 @@ def _look(response: Any) -> None:
     """Raise for answers after which the client would wait without bound, or misread."""
     if not getattr(_ours, "active", False):
         return
-    if response.status_code in _BUSY:
-        raise BusyHub(response.status_code, _asked_wait(response.headers))
-    page = str(response.headers.get("content-type", "")).startswith("text/html")
-    if response.status_code == 200 and page:
-        raise WebPage(str(response.url.host))
+    status, host = response.status_code, urlsplit(str(response.url)).netloc
+    page = str(response.headers.get("content-type", "")).lower().startswith(_PAGES)
+    if status == _PORTAL or (status == 200 and page):
+        raise WebPage(host)
+    if status in _BUSY or status >= 500:
+        raise BusyHub(status, _asked_wait(response.headers), host)
 
 
 def _asked_wait(headers: Any) -> float | None:
@@ -218,12 +239,12 @@ def _asked_wait(headers: Any) -> float | None:
     from huggingface_hub.utils import parse_ratelimit_headers
 
     text = str(headers.get("retry-after", "")).strip()
-    if text.isdigit():
+    if _is_number(text):
         return float(text)
     if text:
         try:
             return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError, OSError):
             return None
     limits = parse_ratelimit_headers(headers)
     return float(limits.reset_in_seconds) if limits and limits.remaining == 0 else None
@@ -249,12 +270,13 @@ def _of_answer(error: BaseException) -> _Fault | None:
         asked = "" if error.wait is None else f" and asks to wait {error.wait:.0f} s"
         what = {429: "too many requests"}.get(error.status, "the hub is not well")
         return _Fault(
-            f"{host} answers {error.status} ({what}){asked}; run again later, nothing is lost",
+            f"{error.host} answers {error.status} ({what}){asked}; run again later, nothing is lost",
             error.wait or 0.0,
         )
     if isinstance(error, (WebPage, json.JSONDecodeError)):
+        page = str(error) if isinstance(error, WebPage) else host
         return _Fault(
-            f"{host} answers with a web page instead of data: log in to this network, or mend "
+            f"{page} answers with a web page instead of data; log in to this network, or mend "
             "HF_ENDPOINT or the proxy"
         )
     if isinstance(error, Broken):
@@ -267,24 +289,31 @@ def _of_answer(error: BaseException) -> _Fault | None:
         return _Fault("the hub has no such file", gone=True)
     if isinstance(error, errors.GatedRepoError):
         return _Fault(
-            "is gated: accept its terms on its page of the hub, and set HF_TOKEN to one that may read it"
+            "is gated; accept its terms on its page of the hub, and set HF_TOKEN to a token of that account"
         )
     if isinstance(error, errors.DisabledRepoError):
         return _Fault("the hub has disabled access to it")
     status = getattr(getattr(error, "response", None), "status_code", None)
+    if status == 407:
+        return _Fault(f"the proxy wants a login (407); {_PROXY}")
     elsewhere = _other_host(error)
     if (
         status is not None and elsewhere
     ):  # where a hub keeps large files; its links end after a while
         return _Fault(f"{elsewhere} answers {status} for a file of the hub's; run again later", 0.0)
-    if isinstance(error, errors.RepositoryNotFoundError) and status == 404:
+    if isinstance(error, errors.RepositoryNotFoundError):
         return _Fault(
-            "the hub has no such repository; mend its name (a private one needs HF_TOKEN)"
+            f"the hub shows no such repository ({status}); mend its name, or set HF_TOKEN to a token "
+            "that may read it if it is private"
         )
     if status == 401:
-        return _Fault("the hub wants a token (401): set HF_TOKEN to one that may read it")
+        refused = "does not take the token that is set" if _has_token() else "wants a token"
+        return _Fault(f"the hub {refused} (401); set HF_TOKEN to one that may read it")
     if status == 403:
-        return _Fault("the hub forbids it (403): set HF_TOKEN to a token that may read it")
+        return _Fault(
+            "the hub forbids it (403); set HF_TOKEN to a token that may read it, and accept its terms on "
+            "its page if it has any"
+        )
     if status is not None:
         return _Fault(f"{host} answers {status}, which is no hub's answer; is HF_ENDPOINT right?")
     return None
@@ -300,21 +329,21 @@ def _other_host(error: BaseException) -> str:
 def _of_connection(error: BaseException, chain: list[BaseException]) -> _Fault | None:
     """Where nobody has answered."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    host = urlsplit(_endpoint()).netloc
+    host = _asked_host(chain)
     if isinstance(error, ssl.SSLError):
         return _Fault(
             f"{host} cannot be reached safely (TLS: {line_of(error)}); mend HF_ENDPOINT, or name the "
             "network's certificates in SSL_CERT_FILE"
         )
     if "ProxyError" in kinds:
-        return _Fault(
-            f"the proxy does not let us through ({line_of(error)}); mend HTTPS_PROXY or NO_PROXY"
-        )
+        return _Fault(f"the proxy does not let us through ({line_of(error)}); {_PROXY}")
     if "ConnectError" in kinds or isinstance(error, (socket.gaierror, ConnectionRefusedError)):
         if any(isinstance(part, ssl.SSLError) for part in chain):
             return None  # its turn comes
+        proxy = _proxy(chain)
+        through = f" through the proxy {proxy}" if proxy else ""
         return _Fault(
-            f"{host} cannot be reached ({line_of(error)}); {_FETCH}",
+            f"{host} cannot be reached{through} ({line_of(error)}); {_PROXY if proxy else _FETCH}",
             0.0 if _answered.is_set() else None,
         )
     if "TimeoutException" in kinds or isinstance(error, TimeoutError):
@@ -328,3 +357,31 @@ def _endpoint() -> str:
     from huggingface_hub import constants
 
     return str(constants.ENDPOINT)
+
+
+def _has_token() -> bool:
+    from huggingface_hub import get_token
+
+    return bool(get_token())
+
+
+def _asked_url(chain: list[BaseException]) -> str:
+    """What was asked when nobody answered: the hub, or where it sent us."""
+    for error in chain:
+        try:
+            return str(error.request.url)  # type: ignore[attr-defined]  # of some kinds
+        except (AttributeError, RuntimeError):
+            continue
+    return _endpoint()
+
+
+def _asked_host(chain: list[BaseException]) -> str:
+    return urlsplit(_asked_url(chain)).netloc
+
+
+def _proxy(chain: list[BaseException]) -> str:
+    """The proxy that stands before an address, without its password; "" if there is none."""
+    asked = urlsplit(_asked_url(chain))
+    proxies = getproxies()
+    found = proxies.get(asked.scheme) or proxies.get("all") or ""
+    return "" if not found or proxy_bypass(asked.netloc) else urlsplit(found).netloc.split("@")[-1]

@@ -115,16 +115,26 @@ def download(
     """
     blob = folder / "blobs" / file.digest
     pointer = folder / "snapshots" / commit / file.path
-    if not blob.exists():
+    if not _is_whole(blob):
         blob.parent.mkdir(parents=True, exist_ok=True)
         with Lease(leases, f"blob {file.digest}").wait(poll=0.2):
-            if not blob.exists():
+            if not _is_whole(blob):
+                blob.unlink(missing_ok=True)
                 _bring(file, repository, commit, blob, kind, notice, advance, stop)
                 link(folder, commit, file.path, file.digest)
                 return pointer
     advance(file.size)
     link(folder, commit, file.path, file.digest)
     return pointer
+
+
+def _is_whole(blob: Path) -> bool:
+    """Whether a blob is there and still is what it is named by."""
+    try:
+        check_file(blob)
+    except (FileNotFoundError, BytesError):
+        return False
+    return blob.exists()
 
 
 def _bring(
@@ -142,9 +152,10 @@ def _bring(
     about = f"{repository} at {commit[:12]}: {file.path}"
     url = hf_hub_url(repository, file.path, revision=commit, repo_type=kind)
     partial = blob.with_name(blob.name + PARTIAL)
+    most = [0]  # bytes that were ever there: only more of them make a wait worth starting anew
     for last in (False, True):
         try:
-            stream = partial_call(_stream, url, file, partial, advance, stop)
+            stream = partial_call(_stream, url, file, partial, most, advance, stop)
             found = ask(about, stream, notice=notice, stop=stop)
         except OSError:  # a full disk: half a file only makes it fuller
             partial.unlink(missing_ok=True)
@@ -161,7 +172,12 @@ def _bring(
 
 
 def _stream(
-    url: str, file: HubFile, partial: Path, advance: Advance, stop: threading.Event | None
+    url: str,
+    file: HubFile,
+    partial: Path,
+    most: list[int],
+    advance: Advance,
+    stop: threading.Event | None,
 ) -> str:
     """Append to a half-finished file until it is whole; the digest of all its bytes."""
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
@@ -185,13 +201,14 @@ def _stream(
                 if there and response.status_code != 206:
                     there = _restart(target)  # the server gives the whole file again
                     state = digester(file.digest, file.size)
-                begun = there
+                most[0] = max(most[0], there)
                 advance(there)
                 try:
                     there = _append(response, target, state, there, file.size, advance, stop)
                 except BaseException:
                     target.flush()
-                    if target.tell() > begun:
+                    if target.tell() > most[0]:
+                        most[0] = target.tell()
                         renewed()
                     advance(-target.tell())  # counted again when it goes on
                     raise
@@ -212,9 +229,8 @@ def _append(
     advance: Advance,
     stop: threading.Event | None,
 ) -> int:
-    for (
-        piece
-    ) in response.iter_bytes():  # as they come: a kill or a stop loses little of a slow file
+    # As the pieces come: of larger ones that are put together here, a cut would lose the part that came.
+    for piece in response.iter_bytes():
         if stop is not None and stop.is_set():
             raise Stopped("the download was stopped")
         state.update(piece)

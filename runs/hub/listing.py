@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from runs.hub.client import Notice, ask, session
 
@@ -70,8 +71,9 @@ def commit_at(
     *,
     kind: RepositoryKind = "model",
     notice: Notice = lambda _: None,
+    stop: threading.Event | None = None,
 ) -> str:
-    """The commit that a revision stands for now.
+    """The commit that a revision stands for now; `stop` ends a wait.
 
     Raises
     ------
@@ -91,6 +93,7 @@ def commit_at(
                 about,
                 lambda: str(HfApi().repo_info(repository, revision=revision, repo_type=kind).sha),
                 notice=notice,
+                stop=stop,
             ),
         )
     )
@@ -102,8 +105,9 @@ def files_at(
     *,
     kind: RepositoryKind = "model",
     notice: Notice = lambda _: None,
+    stop: threading.Event | None = None,
 ) -> tuple[HubFile, ...]:
-    """Every file of a commit, with size and digest; all pages of the hub's list.
+    """Every file of a commit, with size and digest; all pages of the hub's list. `stop` ends a wait.
 
     Raises
     ------
@@ -119,14 +123,16 @@ def files_at(
     def call() -> tuple[HubFile, ...]:
         found: list[HubFile] = []
         page: str | None = f"{where}?recursive=true&expand=false"
-        while page is not None:
+        seen: set[str] = set()
+        while page is not None and page not in seen:
+            seen.add(page)
             rows, page = _page(page)
             found += [_hub_file(row) for row in rows if row.get("type") == "file"]
         return tuple(found)
 
     about = f"{repository} at {commit[:12]}"
     what = ("files", kind, repository, commit)
-    return tuple(_once(what, lambda: ask(about, call, notice=notice)))
+    return tuple(_once(what, lambda: ask(about, call, notice=notice, stop=stop)))
 
 
 def _page(url: str) -> tuple[list[dict[str, Any]], str | None]:
@@ -135,7 +141,13 @@ def _page(url: str) -> tuple[list[dict[str, Any]], str | None]:
 
     answer = session().get(url, headers=build_hf_headers(), follow_redirects=True)
     hf_raise_for_status(answer)
-    return answer.json(), answer.links.get("next", {}).get("url")
+    following = answer.links.get("next", {}).get("url")
+    if following is None:
+        return answer.json(), None
+    # Of the hub that was asked, whatever host an answer names: a mirror repeats the hub's own addresses,
+    # and the token goes nowhere else.
+    origin, rest = urlsplit(url), urlsplit(following)
+    return answer.json(), urlunsplit((origin.scheme, origin.netloc, rest.path, rest.query, ""))
 
 
 def _hub_file(row: dict[str, Any]) -> HubFile:
