@@ -212,9 +212,8 @@ def _append(
     advance: Advance,
     stop: threading.Event | None,
 ) -> int:
-    for (
-        piece
-    ) in response.iter_bytes():  # as they come: a kill or a stop loses little of a slow file
+    # Pieces as they come: a kill or a stop loses little of a slow file.
+    for piece in response.iter_bytes():
         if stop is not None and stop.is_set():
             raise Stopped("the download was stopped")
         state.update(piece)
