@@ -129,7 +129,9 @@ class Reader:
             return self._file
         with self._readable():
             remote = _Remote(self._source, self._place, self._notice)
-            file = pq.ParquetFile(remote, buffer_size=_BUFFER, page_checksum_verification=True)
+            file = pq.ParquetFile(
+                remote, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True
+            )
             there = file.schema_arrow.names
         for name in self._names:
             if name not in there:
