@@ -80,6 +80,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as kept:
         folder = Path(kept)
         series = folder / "series"
+        series.mkdir()
         save_tokenizer(train_tokenizer(speeches(), vocabulary=300), series)
         for step in STEPS:
             save_step(series, step)
