@@ -132,11 +132,11 @@ class Fetcher:
     def close(self) -> None:
         """Give up what is still on its way; what is half finished stays and is gone on from."""
         self._stop.set()
-        for queued in self._queue.values():
+        for queued in list(self._queue.values()):
             queued.stop.set()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-        for use in self._uses.values():
+        for use in list(self._uses.values()):  # fetches that end now take theirs out
             use.release()
 
     def _fetch(self, checkpoint: Checkpoint, stop: threading.Event, *, lacks: bool = False) -> Path:
