@@ -15,7 +15,7 @@ from runs.checkpoints import Checkpoint
 from runs.errors import BytesError, CheckpointError, GoneError, HubError, InputError
 from runs.hub.cache import cache_root, discard, folder_of, here, name_revision, repository_folder
 from runs.hub.client import Stopped
-from runs.hub.download import download
+from runs.hub.download import download, is_whole
 from runs.hub.listing import HubFile, commit_at, files_at, needed
 from runs.hub.room import Room, Use, wait_a_little
 from runs.progress import Event, Report
@@ -97,13 +97,15 @@ class Fetcher:
 
     def again(self, checkpoint: Checkpoint, error: BytesError) -> Path:
         """Fetch once more what turned out not to be the hub's bytes."""
-        discard(error.path)
         self.report(Event("notice", checkpoint.label, detail=f"{error}; fetching it once more"))
         self._awaited = checkpoint.label
         try:
-            return self._fetch(checkpoint, self._stop, lacks=True)
+            found = self._fetch(checkpoint, self._stop, lacks=True)
         finally:
             self._awaited = ""
+        if not is_whole(error.path):
+            discard(error.path)  # none of those that are fetched
+        return found
 
     def ahead(self, upcoming: Iterable[Checkpoint]) -> None:
         """Begin to fetch the next ones in the background, and give up those that are not wanted now."""
@@ -146,8 +148,8 @@ class Fetcher:
         except OSError as error:
             place = error.filename or folder_of(checkpoint)
             raise HubError(
-                f"{place}: the disk is full or cannot be written ({error.strerror or error}); free space, "
-                "or set series.cache to a folder of yours, and run again; it goes on where it was"
+                f"{place}: the disk is full or cannot be written ({error.strerror or error}); free "
+                "space, or set series.cache to a folder of yours, and run again; it goes on where it was"
             ) from None
 
     def _brought(self, checkpoint: Checkpoint, stop: threading.Event, lacks: bool) -> Path:

@@ -289,7 +289,7 @@ def _of_answer(error: BaseException) -> _Fault | None:
         return _Fault("the hub has no such file", gone=True)
     if isinstance(error, errors.GatedRepoError):
         return _Fault(
-            "is gated; accept its terms on its page of the hub, and set HF_TOKEN to a token of that account"
+            "is gated; accept its terms on its page of the hub, and set HF_TOKEN to one of that account"
         )
     if isinstance(error, errors.DisabledRepoError):
         return _Fault("the hub has disabled access to it")
