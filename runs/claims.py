@@ -155,7 +155,6 @@ class Worker:
             yield claims if len(claims) == len(wanted) else {}
 
     def _visit(self, checkpoint: Checkpoint, claims: dict[str, Lease]) -> None:
-        self._tried.add(checkpoint.label)
         started = time.monotonic()
         total = sum(
             self.plan.specs[name].inputs.samples for name in {c.split("/")[0] for c in claims}
@@ -182,6 +181,7 @@ class Worker:
             self.report(Event("failed", checkpoint.label, detail=reason))
             return
         finally:
+            self._tried.add(checkpoint.label)  # not before: what is in hand is still to be fetched
             gc.collect()
         seconds = time.monotonic() - started
         for label, arrays in results.items():

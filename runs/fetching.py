@@ -23,7 +23,7 @@ from runs.hub.cache import (
     repository_folder,
 )
 from runs.hub.client import Stopped
-from runs.hub.download import download
+from runs.hub.download import download, is_whole
 from runs.hub.listing import HubFile, commit_at, files_at, needed
 from runs.hub.room import CLOSED, Room, Use, wait_a_little
 from runs.progress import Event, Report
@@ -111,13 +111,15 @@ class Fetcher:
 
     def again(self, checkpoint: Checkpoint, error: BytesError) -> Path:
         """Fetch once more what turned out not to be the hub's bytes."""
-        discard(error.path)
         self.report(Event("notice", checkpoint.label, detail=f"{error}; fetching it once more"))
         self._awaited = checkpoint.label
         try:
-            return self._fetch(checkpoint, self._stop, lacks=True)
+            found = self._fetch(checkpoint, self._stop, lacks=True)
         finally:
             self._awaited = ""
+        if not is_whole(error.path):
+            discard(error.path)  # none of those that are fetched
+        return found
 
     def ahead(self, upcoming: Iterable[Checkpoint]) -> None:
         """Begin to fetch the next ones in the background, and give up those that are not wanted now."""
@@ -146,11 +148,11 @@ class Fetcher:
     def close(self) -> None:
         """Give up what is still on its way; what is half finished stays and is gone on from."""
         self._stop.set()
-        for queued in self._queue.values():
+        for queued in list(self._queue.values()):
             queued.stop.set()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-        for use in self._uses.values():
+        for use in list(self._uses.values()):  # fetches that end now take theirs out
             use.release()
         self._uses.clear()
         if self.table.keep == "none":

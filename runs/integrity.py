@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from runs.checkpoints import Checkpoint
-from runs.errors import CheckpointError, line_of
+from runs.errors import BytesError, CheckpointError, line_of
 from runs.hub.download import check_file
 
 GGUF = ".gguf"
@@ -115,6 +115,8 @@ def fingerprint(path: Path) -> Fingerprint:
 def _check_files(path: Path) -> None:
     """Every file of a snapshot against the digest its blob is named by."""
     for file in sorted(path.iterdir()) if path.is_dir() else ():
+        if file.is_symlink() and not file.exists():  # its blob was bad, and nothing came instead
+            raise BytesError(f"{file}: leads to no file; fetch the checkpoint again", file)
         if file.is_symlink() and file.is_file():
             try:
                 check_file(file)

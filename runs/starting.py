@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runs.checkpoints import Checkpoint, Series, named
-from runs.errors import BytesError, CheckpointError, HubError, InputError
-from runs.hub.cache import cache_root, discard, folder_of, has_tokenizer, located, name_revision
+from runs.errors import CheckpointError, HubError, InputError
+from runs.hub.cache import cache_root, folder_of, has_tokenizer, located, name_revision
 from runs.hub.client import Notice, is_offline
-from runs.hub.download import check_file, download
+from runs.hub.download import download, is_whole
 from runs.hub.listing import HubFile, commit_at, files_at, needed, revisions_of
 from runs.remembered import Remembered
 
@@ -126,8 +126,9 @@ def start(
     series = pinned.series
     if not series.checkpoints[0].repository:
         return series
-    if tokenizer and series.tokenizer is not None and _here(series, False) is not None:
-        return series  # of a checkpoint that is not selected
+    own = series.tokenizer  # of a checkpoint that may not be selected
+    if tokenizer and own is not None and _undamaged(own) and _here(series, False) is not None:
+        return series
     found = _here(series, tokenizer)
     if found is None and ask:
         if pinned.unreachable is not None:
@@ -164,17 +165,15 @@ def _here(series: Series, tokenizer: bool) -> Path | None:
         found = located(checkpoint)
         if found is None or (tokenizer and not has_tokenizer(found)):
             continue
-        try:
-            for file in found.iterdir():
-                if file.is_symlink() and file.suffix in (".json", ".txt", ".model"):
-                    check_file(file)
-        except BytesError as error:
-            discard(error.path)  # fetched again
-            continue
-        except FileNotFoundError:
-            continue  # it leads to a file that was discarded
-        return found
+        if _undamaged(found):
+            return found
     return None
+
+
+def _undamaged(folder: Path) -> bool:
+    """Whether the small files of a snapshot are the hub's; others are fetched again."""
+    small = (f for f in folder.iterdir() if f.suffix in (".json", ".txt", ".model"))
+    return all(is_whole(file) for file in small if file.is_symlink())
 
 
 def _fetched(pinned: Pinned, tokenizer: bool, place: Path, notice: Notice) -> Path:

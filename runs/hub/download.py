@@ -115,10 +115,10 @@ def download(
     """
     blob = folder / "blobs" / file.digest
     pointer = folder / "snapshots" / commit / file.path
-    if not _is_whole(blob):
+    if not is_whole(blob):
         blob.parent.mkdir(parents=True, exist_ok=True)
         with Lease(leases, f"blob {file.digest}").wait(poll=0.2):
-            if not _is_whole(blob):
+            if not is_whole(blob):
                 blob.unlink(missing_ok=True)
                 _bring(file, repository, commit, blob, kind, notice, advance, stop)
                 link(folder, commit, file.path, file.digest)
@@ -128,8 +128,8 @@ def download(
     return pointer
 
 
-def _is_whole(blob: Path) -> bool:
-    """Whether a blob is there and still is what it is named by."""
+def is_whole(blob: Path) -> bool:
+    """Whether a file of the cache is there and still is what its blob is named by."""
     try:
         check_file(blob)
     except (FileNotFoundError, BytesError):
