@@ -281,6 +281,11 @@ def _of_answer(error: BaseException) -> _Fault | None:
         return _Fault(
             "the hub has no such repository; mend its name (a private one needs HF_TOKEN)"
         )
+    if isinstance(error, errors.RepositoryNotFoundError) and status == 401:
+        return _Fault(
+            "the hub has no such repository, or wants a token for it (401): mend its name, or set "
+            "HF_TOKEN to one that may read it"
+        )
     if status == 401:
         return _Fault("the hub wants a token (401): set HF_TOKEN to one that may read it")
     if status == 403:
