@@ -198,6 +198,8 @@ def about(key: str) -> Iterator[None]:
     except GoneError as error:
         line = f"{error}; mend `dataset` or `revision`"
         raise InputError(f"key `{key}`: {line}" if key else line) from None
+    except HubError as error:
+        raise HubError(f"key `{key}.dataset`: {error}" if key else str(error)) from None
     except InputError as error:
         raise type(error)(f"key `{key}`: {error}" if key else str(error)) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -216,19 +217,24 @@ def test_a_disk_that_fills_up_meanwhile(door: Door, mount: Mount) -> None:
     """By somebody else, in the middle of a download."""
     mount(door.cache, "1m")
     checkpoints = series(door)
+    door.hub.fail("slow", kind="cdn", file="*.safetensors", rate=100_000, times=1)
     fetcher = Fetcher(table(keep="none"), checkpoints)
-    fetcher.bring(checkpoints[0])
-    free = shutil.disk_usage(door.cache).free
-    door.hub.fail("stalled", kind="cdn", after=50_000, seconds=0.5, times=1)
-    (door.cache / "others").write_bytes(bytes(free - 8192))
+    filled = threading.Thread(target=_fill, args=(door,))
+    filled.start()
     with pytest.raises(HubError, match=r"the disk is full.*free space"):
         fetcher.bring(checkpoints[1])
+    filled.join()
     (door.cache / "others").unlink()
     assert fetcher.bring(checkpoints[1]).is_dir()
-    fetcher.finished(checkpoints[0])
     fetcher.finished(checkpoints[1])
     fetcher.close()
     assert bytes_of(door.cache) < 60_000
+
+
+def _fill(door: Door) -> None:
+    door.hub.wait_for(".safetensors", 20_000)
+    free = shutil.disk_usage(door.cache).free
+    (door.cache / "others").write_bytes(bytes(free - 8192))
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])

@@ -283,7 +283,7 @@ def test_the_same_text_is_the_same_tokens(hub: Hub, tmp_path: Path) -> None:
 
 
 WRONG = [
-    ("dataset", "somebody/none", "HF_TOKEN", "dataset"),
+    ("dataset", "somebody/none", "no such repository", "inputs.fineweb.dataset"),
     ("config", "none", "set `config` to one of default, sample-10BT", "config"),
     ("split", "none", "set `split` to one of train", "split"),
     ("revision", "none", "no such revision", "revision"),
@@ -328,10 +328,8 @@ def test_faults_of_a_data_set_are_one_line(door: Door) -> None:
         listing._asked.clear()
         code, _, err = door.cli("run", door.recipe(inputs=f'dataset = "{dataset}"'))
         assert (code, err.count("\n")) == (2, 1), err
-        assert (
-            f"key `inputs.fineweb`: {dataset}" in err
-            or f"key `inputs.fineweb`: somebody/{name}/" in err
-        )
+        key = "inputs.fineweb.dataset" if name == "gated" else "inputs.fineweb"
+        assert f"key `{key}`: {dataset}" in err, err
         mends = {"nulls": "null", "lines": "give `path`", "gated": "HF_TOKEN"}
         assert mends.get(name, "is no Parquet file that can be read") in err, (name, err)
     assert door.statuses() == []

@@ -113,6 +113,11 @@ KEYS = {
         "text": ["'text'", "'party'", "'speaker'", "''", "'none'"],
         "add_bos": ["true", "'yes'", "1"],
         "mode": ["'repeated'", "'packed'", "'words'", "'scenes'"],
+        "dataset": ["'somebody/texts'", "'texts'", "'a/b/c'", "'../..'", "''", "1"],
+        "config": ["'default'", "''", "1", "'a/b'"],
+        "split": ["'test'", "''", "['train']"],
+        "revision": ["'main'", "''", "'refs/pr/1'", "'" + "0" * 40 + "'", "'" + "r" * 300 + "'"],
+        "column": ["'text'", "'none'", "''", "1"],
         "source": ["'text'", "'brown'", "'none'"],
         "tagger": ["'denckring'", "'spacy'", "'none'"],
         "context": ["2", "9", "1", "64", "9223372036854775807"],
@@ -182,7 +187,12 @@ LIVE = [
 _WORDS = "[inputs.words]\nmode = 'words'\nshuffle_seed = 0\nsource = 'text'\n"
 _SCENES = "[inputs.scenes]\nmode = 'scenes'\nshuffle_seed = 0\n"
 _REPEATED = "[inputs.again]\nmode = 'repeated'\nshuffle_seed = 0\nrepeats = 2\n"
+_HUB = "[inputs.away]\nlength = 8\nmode = 'document'\ndataset = 'somebody/texts'\n"
 LINES = [
+    _HUB + "limit = 8",
+    _HUB + "limit = 8\nshuffle_seed = 1\nrevision = '../..'\ncolumn = 'body'\nlabels = ['id']",
+    _HUB + "limit = 8\npath = 'speeches.jsonl'",
+    _HUB + "revision = 'main'",
     _REPEATED + "limit = 8\nperiod = 4\nvisits = ['repeated_heads', 'induction_ablation']",
     _REPEATED + "limit = 8\nperiod = 100000000000",
     _REPEATED + "limit = 9223372036854775807\nperiod = 4",
