@@ -235,6 +235,7 @@ def _append(
             raise Stopped("the download was stopped")
         state.update(piece)
         target.write(piece)
+        target.flush()
         there += len(piece)
         advance(len(piece))
         if there > size:
