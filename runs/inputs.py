@@ -83,8 +83,8 @@ class InputSet:
         Cases and their images, a sample a case, in a set of scenes.
     source : str
         Digest of what the set was made from, "" if that is not one file; a store's set is known by it.
-    commit : str
-        Commit of the hub's data set that the text was read from, if it was.
+    texts : str
+        `OWNER/NAME@REVISION COMMIT` of the hub's data set that the text was read from, if it was.
     """
 
     name: str
@@ -100,7 +100,7 @@ class InputSet:
     repetition: Repetition | None = None
     scenes: Scenes | None = None
     source: str = ""
-    commit: str = ""
+    texts: str = ""
 
     @property
     def samples(self) -> int:

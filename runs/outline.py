@@ -23,7 +23,7 @@ from runs.products.base import Spec
 from runs.published import Published, published
 from runs.recipe import Recipe
 from runs.remembered import Remembered
-from runs.sets import texts_folder, texts_of
+from runs.sets import kept_commit, texts_folder, texts_of
 from runs.starting import Pinned
 
 
@@ -161,7 +161,7 @@ def _texts(recipe: Recipe, pinned: Pinned, known: Remembered, notice: Notice) ->
         if table.dataset is None:
             continue
         found[name] = f"{table.dataset}, {table.config or 'default'}, {table.split}"
-        if is_offline() or known.inputs(name) is not None:
+        if is_offline() or kept_commit(known, name, table):
             continue
         with about(f"inputs.{name}"):
             source = texts_of(table, texts_folder(recipe), notice=notice)

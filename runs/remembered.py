@@ -22,7 +22,7 @@ from runs.writing import DONE, FAILED, identity_of
 
 SOURCE = "source"  # attribute of a set's inputs: digest of what it was made from
 DATASET = (
-    "dataset_commit"  # attribute of a set's inputs: commit of the hub's data set it was read from
+    "dataset"  # attribute of a set's inputs: OWNER/NAME@REVISION and the commit it was read at
 )
 _OWN = ("sample", "position")  # dimensions, and names that no label has
 _COLUMNS = ("tokens", "length", "fold", "group", "answer")
@@ -95,7 +95,7 @@ class Remembered:
             answer,
             table.repetition,
             source=source,
-            commit=str(found.attrs.get(DATASET, "")),
+            texts=str(found.attrs.get(DATASET, "")),
         )
 
 

@@ -59,7 +59,7 @@ def make_set(
     return replace(
         inputs,
         source=source_of_set(table, digest, texts.commit),
-        commit=texts.commit,
+        texts=f"{table.dataset}@{table.revision} {texts.commit}",
         description=f"{inputs.description}, of {texts}",
     )
 
@@ -71,9 +71,10 @@ def stored_set(known: Remembered, name: str, table: InputTable, tokenizer: str) 
 
 
 def kept_commit(known: Remembered, name: str, table: InputTable) -> str:
-    """The commit of a hub's texts that a set in the store was read from."""
+    """The commit of a hub's texts that a set in the store was read at, if it is of the same data set."""
     found = known.inputs(name) if table.dataset else None
-    return "" if found is None else str(found.attrs.get(DATASET, ""))
+    what, _, commit = "" if found is None else str(found.attrs.get(DATASET, "")).partition(" ")
+    return commit if what == f"{table.dataset}@{table.revision}" else ""
 
 
 def texts_of(

@@ -206,7 +206,7 @@ class StoreWriter:
                     "digest": inputs.digest,
                     "pad": inputs.pad,
                     **({"source": inputs.source} if inputs.source else {}),
-                    **({"dataset_commit": inputs.commit} if inputs.commit else {}),
+                    **({"dataset": inputs.texts} if inputs.texts else {}),
                 }
             )
             self._write_columns(
