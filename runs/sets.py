@@ -73,7 +73,9 @@ def stored_set(known: Remembered, name: str, table: InputTable, tokenizer: str) 
 def kept_commit(known: Remembered, name: str, table: InputTable) -> str:
     """The commit of a hub's texts that a set in the store was read at, if it is of the same data set."""
     found = known.inputs(name) if table.dataset else None
-    what, _, commit = "" if found is None else str(found.attrs.get(DATASET, "")).partition(" ")
+    if found is None:
+        return ""
+    what, _, commit = str(found.attrs.get(DATASET, "")).partition(" ")
     return commit if what == f"{table.dataset}@{table.revision}" else ""
 
 
