@@ -136,7 +136,7 @@ def files_at(
 
 
 def _page(url: str) -> tuple[list[dict[str, Any]], str | None]:
-    """One page of a list and the next one's address; the client's own walk would wait between its tries."""
+    """One page of a list and the next one's address; the client's own walk would wait on its own."""
     from huggingface_hub import constants
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
     from huggingface_hub.utils._http import fix_hf_endpoint_in_url

@@ -1,4 +1,4 @@
-"""What is the hub's fault is not the checkpoint's: one line, exit 2, nothing failed, and on when it is over."""
+"""A hub's fault is no checkpoint's: one line, exit 2, nothing failed; the run goes on when it is over."""
 
 from __future__ import annotations
 
