@@ -306,11 +306,6 @@ def _of_answer(error: BaseException) -> _Fault | None:
             f"the hub shows no such repository ({status}); mend its name, or set HF_TOKEN to a token "
             "that may read it if it is private"
         )
-    if isinstance(error, errors.RepositoryNotFoundError) and status == 401:
-        return _Fault(
-            "the hub has no such repository, or wants a token for it (401): mend its name, or set "
-            "HF_TOKEN to one that may read it"
-        )
     if status == 401:
         refused = "does not take the token that is set" if _has_token() else "wants a token"
         return _Fault(f"the hub {refused} (401); set HF_TOKEN to one that may read it")

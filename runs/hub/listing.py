@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from runs.hub.client import Notice, ask, session
 
@@ -146,7 +146,7 @@ def _page(url: str) -> tuple[list[dict[str, Any]], str | None]:
         return answer.json(), None
     # Of the hub that was asked, whatever host an answer names: a mirror repeats the hub's own addresses,
     # and the token goes nowhere else.
-    origin, rest = urlsplit(url), urlsplit(following)
+    origin, rest = urlsplit(url), urlsplit(urljoin(url, following))
     return answer.json(), urlunsplit((origin.scheme, origin.netloc, rest.path, rest.query, ""))
 
 
