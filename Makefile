@@ -19,9 +19,9 @@ UV = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX-$(call PIP_SAYS,global.index-url)}" \
   UV_FIND_LINKS="$${UV_FIND_LINKS-$(call PIP_SAYS,global.find-links)}" \
   UV_INDEX_STRATEGY=unsafe-best-match
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
-# Store, capture, figures, the packages themselves, and every optional one where it is used.
-BOUNDS := tests/runs/test_packages.py tests/runs/test_store.py tests/runs/test_capture.py \
-  tests/runs/test_cli.py tests/hub tests/figures
+# Packages and their warnings, store, capture, the hub's client, and every figure.
+BOUNDS := tests/runs/test_packages.py tests/runs/test_quiet.py tests/runs/test_damage.py \
+  tests/runs/test_store.py tests/runs/test_capture.py tests/runs/test_cli.py tests/hub tests/figures
 
 .PHONY: demo paper test test-slow test-processors test-lowest test-newest test-all check format bench clean
 
