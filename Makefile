@@ -20,7 +20,7 @@ UV = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX-$(call PIP_SAYS,global.index-url)}" \
   UV_INDEX_STRATEGY=unsafe-best-match
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # Packages and their warnings, store, capture, the hub's client, and every figure.
-BOUNDS := tests/runs/test_packages.py tests/runs/test_quiet.py tests/runs/test_damage.py \
+BOUNDS := tests/runs/test_packages.py tests/runs/test_damage.py \
   tests/runs/test_store.py tests/runs/test_capture.py tests/runs/test_cli.py tests/hub tests/figures
 
 .PHONY: demo paper test test-slow test-processors test-lowest test-newest test-all check format bench clean
@@ -74,6 +74,7 @@ test-lowest:
 	$(LOWEST)/bin/python -m pip install -q $(PIP_ARGS) uv
 	$(UV) $(LOWEST)/bin/uv pip install -q --python $(LOWEST)/bin/python --resolution lowest-direct -e ".[dev]"
 	$(THREADS) PHASESCOPE_LOWEST=1 $(LOWEST)/bin/python -m pytest -q -n 2 -m "not slow and not real" $(BOUNDS)
+	$(THREADS) $(LOWEST)/bin/python -m pytest -q tests/runs/test_quiet.py
 
 test-newest:
 	$(PYTHON) -m venv --clear $(NEWEST)
@@ -81,6 +82,7 @@ test-newest:
 	$(NEWEST)/bin/python -m pip install -q $(PIP_ARGS) uv
 	$(UV) $(NEWEST)/bin/uv pip install -q --python $(NEWEST)/bin/python -e ".[dev]"
 	$(THREADS) $(NEWEST)/bin/python -m pytest -q -n 2 -m "not slow and not real" $(BOUNDS)
+	$(THREADS) $(NEWEST)/bin/python -m pytest -q tests/runs/test_quiet.py
 
 # The numeric tests under every instruction set, library kernel and thread count this machine can play.
 test-processors: $(DEV)

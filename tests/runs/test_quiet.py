@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 ALL = """
 import json, sys
 from runs.command import main
@@ -22,6 +24,8 @@ for words in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_command_is_quiet(write_recipe: Callable[..., Path], tmp_path: Path) -> None:
     recipe = write_recipe(
         steps="steps = [0, 1, 4]", measures='names = ["rankme", "loss", "head_entropy"]'
