@@ -139,6 +139,8 @@ def test_every_fault_is_one_line_and_nothing_failed(door: Door, command: str) ->
 
 
 @pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_fault_at_every_place(door: Door, command: str) -> None:
     door.recipe()

@@ -90,13 +90,15 @@ def killed_runs(door: Door, kills: int, workers: int, seed: int) -> None:
     assert sets_digest(door.store) == sets_digest(door.folder / "local.zarr")
 
 
+@pytest.mark.slow
 def test_two_kills(door: Door) -> None:
     door.hub.rate = RATE
     killed_runs(door, 2, 1, seed=0)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("workers", "sharded"), [(1, True), (2, False)])
 def test_thirty_kills(hub: Hub, tmp_path: Path, cli: Cli, workers: int, sharded: bool) -> None:
     door = open_door(hub, tmp_path, cli, sharded=sharded)

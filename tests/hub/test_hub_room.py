@@ -89,6 +89,7 @@ def table(**options: object) -> SeriesTable:
     return SeriesTable.model_validate({"kind": "pythia", "size": "14m", **options})
 
 
+@pytest.mark.slow
 def test_two_shards_at_once_and_then_the_whole(door: Door) -> None:
     recipe = door.recipe('keep = "none"\nprefetch = 2')
     shards = [start(door, "run", "--shard", f"{i}/2", recipe) for i in (1, 2)]
@@ -178,6 +179,7 @@ def test_half_a_checkpoint_makes_room_for_others(door: Door) -> None:
     assert bytes_of(door.cache) <= budget * 1e9
 
 
+@pytest.mark.slow
 def test_a_dead_worker_on_a_claim_does_not_block_others(door: Door) -> None:
     door.hub.fail("slow", kind="cdn", file="*.safetensors", rate=20_000, times=1)
     budget = (size_of(door) + 60_000) / 1e9
