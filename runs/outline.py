@@ -98,20 +98,17 @@ def outline(
     elif model is not None:
         shape = model.shape
     else:
-        raise InputError(
-            f"{repository}: the hub cannot be reached (HF_HUB_OFFLINE is set), and no table has its "
-            "sizes; unset it, or run `phasescope fetch RECIPE` where there is a network"
-        )
-    size = _checkpoint_bytes(pinned, model, notice)
-    # Where no table tells how many parameters, as much as the files.
-    weights = size
-    if model is not None and model.shape == shape:
-        weights = model.parameters * _each(recipe)
+        raise _unknown(repository)
     specs = {name: _spec(name, recipe, shape) for name in recipe.inputs}
     cells = list(layouts_of(specs))
     captured = {c.label for c in series.checkpoints if known.settled(c.label, cells)}
     fetched = {c.label for c in series.checkpoints if here(c) is not None}
     missing = len(series) - len(captured | fetched)
+    size = _checkpoint_bytes(pinned, model, bool(missing), notice)
+    # Where no table tells how many parameters, as much as the files.
+    weights = size
+    if model is not None and model.shape == shape:
+        weights = model.parameters * _each(recipe)
     table = recipe.series
     held = missing if table.keep == "all" else min(missing, 1 + table.prefetch)
     disk = held * size
@@ -138,16 +135,29 @@ def _origin(configured: bool, known: bool) -> str:
     return "as its store has it" if known else "published sizes"
 
 
-def _checkpoint_bytes(pinned: Pinned, model: Published | None, notice: Notice) -> int:
-    """Of the last checkpoint: as the hub lists it, or a table's where that has it."""
+def _unknown(repository: str) -> InputError:
+    return InputError(
+        f"{repository}: the hub cannot be reached (HF_HUB_OFFLINE is set), and no table has its "
+        "sizes; unset it, or run `phasescope fetch RECIPE` where there is a network"
+    )
+
+
+def _checkpoint_bytes(
+    pinned: Pinned, model: Published | None, missing: bool, notice: Notice
+) -> int:
+    """Of one checkpoint: as the hub lists the last one, a table has it, or one that is here; else 0."""
     if pinned.checkpoint_bytes:
         return pinned.checkpoint_bytes
     if model is not None:
         return model.bytes
     last = pinned.series.checkpoints[-1]
+    places = (place for c in reversed(pinned.series.checkpoints) if (place := here(c)))
+    if (place := next(places, None)) is not None:
+        return sum(file.stat().st_size for file in weight_files(place))
+    if not missing:
+        return 0
     if is_offline():
-        place = here(last)
-        return sum(f.stat().st_size for f in weight_files(place)) if place else 0
+        raise _unknown(last.repository)
     commit = last.commit or commit_at(last.repository, last.revision, notice=notice)
     pinned.asked.append(f"the sizes of {last.repository} at {last.revision}")
     files = needed(files_at(last.repository, commit, notice=notice))

@@ -113,7 +113,8 @@ def show_outline(found: Outline, pinned: Pinned, recipe: Recipe, console: Consol
         )
     series_table = Table("", "", show_header=False)
     count = len(series)
-    series_table.add_row("weights of one checkpoint", _bytes(found.checkpoint_bytes))
+    if found.checkpoint_bytes:
+        series_table.add_row("weights of one checkpoint", _bytes(found.checkpoint_bytes))
     series_table.add_row("on this disk already", f"{found.fetched} of {count} checkpoints")
     if found.captured:
         series_table.add_row("in the store already", f"{found.captured} of {count} checkpoints")
@@ -122,7 +123,7 @@ def show_outline(found: Outline, pinned: Pinned, recipe: Recipe, console: Consol
     each = sum(found.store.values())
     series_table.add_row("store, one checkpoint", _bytes(each))
     series_table.add_row("store, whole series", _bytes(each * count))
-    for what, size in found.memory.items():
+    for what, size in ((w, s) for w, s in found.memory.items() if s):
         series_table.add_row(f"memory of a process: {what}", _bytes(size))
     series_table.add_row("passes", f"{count}, one a checkpoint for all products")
     console.print(series_table)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geometry.dimension import DIMENSION_CONVENTIONS, intrinsic_dimension
+from runs.errors import InputError
 from runs.packages import require_extra
 from runs.rows.base import ESTIMATE, Reduce, Row
 from runs.rows.points import POINTS, last_tokens
@@ -20,7 +21,10 @@ def _dimension(
     """Intrinsic dimension of the last tokens with its interval, and how many points were left out."""
     require_extra("dimension", "scikit-dimension", where="measure `intrinsic_dimension`")
     x, _ = last_tokens(x, kept, last, group)
-    return tuple(intrinsic_dimension(x, convention=convention))
+    try:
+        return tuple(intrinsic_dimension(x, convention=convention))
+    except ModuleNotFoundError as error:  # installed, and not to be imported
+        raise InputError(str(error)) from None
 
 
 # Slower than the spectra (every pair of points), and in need of an extra: computed when asked for.

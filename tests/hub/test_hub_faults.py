@@ -264,14 +264,15 @@ def test_private_and_gated_repositories(door: Door, monkeypatch: pytest.MonkeyPa
 def test_the_token_follows_no_link_to_another_host(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next page of a list is where an answer says."""
+    """The next page of a list is the hub's that was asked, whatever host an answer names."""
     monkeypatch.setenv("HF_TOKEN", door.hub.token)
     commit = door.hub.repository(PYTHIA).branches["step4"]
     door.hub.page_size = 2
     monkeypatch.setattr(Hub, "endpoint", property(lambda served: served.cdn))  # of the next pages
-    with pytest.raises(HubError, match="answers 403 for a file"):
-        listing.files_at(PYTHIA, commit)
-    assert [(r.kind, r.authorized) for r in door.hub.records] == [("tree", True), ("cdn", False)]
+    listing.files_at(PYTHIA, commit)
+    asked = {(r.kind, r.authorized) for r in door.hub.records}
+    assert len(door.hub.records) > 1
+    assert asked == {("tree", True)}
 
 
 def unreachable(door: Door, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:

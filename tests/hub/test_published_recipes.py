@@ -29,6 +29,7 @@ def copied(name: str, folder: Path, spread: int) -> tuple[Path, Series]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("name", "spread"), [("pythia-14m", 8), ("olmo2-1b", 3)])
 def test_a_published_recipe_runs_from_nothing_to_a_report(

@@ -12,7 +12,7 @@ import pytest
 import torch
 import xarray as xr
 
-import runs.plan
+import runs.sets
 from probes.cases import Cases
 from runs import measure, open_store
 from runs.errors import InputError
@@ -265,7 +265,7 @@ def test_a_store_of_causes(tmp_path: Path, smol: Path, monkeypatch: pytest.Monke
     (tmp_path / "recipe.toml").write_text(
         RECIPE.format(series=json.dumps(str(tmp_path / "series")))
     )
-    monkeypatch.setattr(runs.plan, "build_set", lambda *_: scene_set(scenes))
+    monkeypatch.setattr(runs.sets, "build_set", lambda *_: scene_set(scenes))
     tree = open_store(execute(load_recipe(tmp_path / "recipe.toml")).store)
     recovery = measure(tree, "modality_recovery")
     assert dict(recovery.sizes) == {"checkpoint": 1, "direction": 2, "site": 4, "layer": 4}

@@ -94,7 +94,9 @@ def test_the_name_follows_kernels_and_threads() -> None:
     def named(**changes: str) -> str:
         script = "import scipy.linalg; from runs.processor import processor; print(processor())"
         clean = {
-            k: v for k, v in os.environ.items() if k not in ("MKL_CBWR", "ATEN_CPU_CAPABILITY")
+            k: v
+            for k, v in os.environ.items()
+            if k not in ("MKL_CBWR", "ATEN_CPU_CAPABILITY", "MKL_NUM_THREADS")
         }
         environment = clean | {"OMP_NUM_THREADS": "1"} | changes
         run = subprocess.run(

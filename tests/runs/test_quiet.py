@@ -25,6 +25,7 @@ for words in json.loads(sys.argv[1]):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_every_command_is_quiet(write_recipe: Callable[..., Path], tmp_path: Path) -> None:
     recipe = write_recipe(

@@ -13,7 +13,7 @@ import torch
 from scipy.special import log_softmax
 from scipy.stats import entropy
 
-import runs.plan
+import runs.sets
 from probes.answer_statistics import answer_statistics
 from runs import open_store
 from runs.attention_tap import attention_as
@@ -180,7 +180,7 @@ block = 4
 names = []
 """
     )
-    monkeypatch.setattr(runs.plan, "build_set", lambda *_: scene_set(scenes))
+    monkeypatch.setattr(runs.sets, "build_set", lambda *_: scene_set(scenes))
     tree = open_store(execute(load_recipe(tmp_path / "recipe.toml")).store)
     found = tree["sets/scenes/answers"].to_dataset()
     assert found.sizes["checkpoint"] == 2
