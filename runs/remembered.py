@@ -66,7 +66,7 @@ class Remembered:
         with drafts_ignored():
             try:
                 found = open_node(self.path, f"sets/{name}/inputs")
-            except (OSError, ValueError, LookupError, TypeError, zarr.errors.BaseZarrError):
+            except Exception:  # whatever a damaged store brings
                 return None  # a store that is damaged is told when it is opened for writing
         whole = SOURCE in found.attrs and is_sealed(found) and "content" in found.attrs
         return found if whole else None
@@ -106,7 +106,7 @@ def remembered(path: Path) -> Remembered:
     try:
         with drafts_ignored():
             return _read(zarr.open_group(path, mode="r"), path)
-    except (OSError, ValueError, LookupError, TypeError, zarr.errors.BaseZarrError):
+    except Exception:  # whatever a damaged store brings
         return Remembered(path)  # the run opens it for writing next, and says what is wrong
 
 
