@@ -15,6 +15,7 @@ from runs.errors import CheckpointError, HubError, InputError, concerning
 from runs.families import Known
 from runs.fetching import Fetcher
 from runs.folders import read_folder
+from runs.jobs import say
 from runs.loading import quiet_transformers
 from runs.plan import make_series, pinned_series
 from runs.progress import CaptureProgress, Event, simple_bar
@@ -34,10 +35,7 @@ def fetch_all(recipe: Recipe, console: Console) -> dict[str, str]:
     InputError
         If nothing of it is on a hub, the hub cannot be used, or the disk budget is too small.
     """
-
-    def notice(line: str) -> None:
-        console.print(line, style="yellow", soft_wrap=True)
-
+    notice = say(console)
     pinned = pinned_series(recipe, remembered(recipe.store), notice=notice)
     for line in pinned.moved:
         notice(line)
@@ -109,9 +107,7 @@ def verify_any(what: Path, console: Console) -> Verification:
     """
     accept: tuple[str, ...] = ()
 
-    def notice(line: str) -> None:
-        console.print(line, style="yellow", soft_wrap=True)
-
+    notice = say(console)
     if what.is_file():
         recipe = load_recipe(what)
         accept = recipe.series.accept

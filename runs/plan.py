@@ -273,12 +273,6 @@ def check_recipe(recipe: Recipe) -> None:
         require_extra("large", "accelerate", where=f"{recipe.source}: key `capture.device_map`")
 
 
-def series_of(recipe: Recipe) -> Series:
-    """The series of a recipe; what is wrong with it is said of the recipe's file."""
-    with concerning(recipe.source):
-        return make_series(recipe.series)
-
-
 def make_series(table: SeriesTable, *, known: Known = NOTHING) -> Series:
     """The series that a recipe names, with its selection.
 

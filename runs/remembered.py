@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +138,6 @@ def _read(root: zarr.Group, path: Path) -> Remembered:
         int(identity.get("vocabulary", "0")),
         cells,
     )
-
-
-def shape_attribute(shape: ModelShape) -> dict[str, Any]:
-    """A shape as an attribute of a store."""
-    return asdict(shape)
 
 
 def source_of_set(table: InputTable, tokenizer: str, commit: str = "") -> str:

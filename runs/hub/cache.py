@@ -179,15 +179,3 @@ def _blob(pointer: Path) -> Path:
     if not pointer.is_symlink():
         return pointer
     return Path(os.path.normpath(pointer.parent / os.readlink(pointer)))
-
-
-def cache_bytes(repository: str, cache: Path | None) -> int:
-    """Bytes of one repository's files in the cache, half-finished ones included."""
-    blobs = repository_folder(repository, cache) / "blobs"
-    found = 0
-    for entry in os.scandir(blobs) if blobs.is_dir() else ():
-        try:
-            found += entry.stat(follow_symlinks=False).st_size
-        except FileNotFoundError:  # finished, or given up, in this moment
-            continue
-    return found
