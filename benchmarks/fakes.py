@@ -28,6 +28,7 @@ from runs.points import choose_points
 from runs.products.base import Arrays, Spec
 from runs.recipe import CaptureTable, Recipe
 from runs.series import Checkpoint, Series
+from runs.starting import Pinned
 from runs.writing import StoreWriter
 
 SHAPE = ModelShape("GPTNeoXForCausalLM", blocks=2, width=8, heads=2, vocabulary=64)
@@ -74,7 +75,7 @@ def fake_plan(store: Path, checkpoints: int) -> Plan:
     keys = ("architecture", "dtype", "block", "inputs probe")
     identity = dict.fromkeys(keys, "fake")
     whole = Series("fake", series, Path("nowhere"))
-    plan = Plan(recipe, whole, SHAPE, {"probe": spec}, identity, whole)
+    plan = Plan(recipe, whole, SHAPE, {"probe": spec}, identity, whole, Pinned(whole))
     identity |= {f"product {label}": "fake" for label in plan.layouts}
     return plan
 

@@ -94,7 +94,7 @@ class Lease:
         # Written under another name and linked, so that a lease is never seen half written.
         draft = self.path.with_suffix(f".{self._token}")
         try:
-            draft.write_text(json.dumps(_identity() | {"token": self._token}))
+            draft.write_text(self._claim())
             os.link(draft, self.path)
         except FileExistsError:
             return False
@@ -108,11 +108,13 @@ class Lease:
         # One process at a time may replace a stale lease, or two would each remove the other's.
         guard = self.path.with_suffix(".takeover")
         try:
-            os.close(os.open(guard, os.O_CREAT | os.O_EXCL))
+            guarding = os.open(guard, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError:
-            if _silent(guard):
+            if is_stale(guard):
                 guard.unlink(missing_ok=True)
             return False
+        os.write(guarding, self._claim().encode())
+        os.close(guarding)
         try:
             if not is_stale(self.path):
                 return False
@@ -120,6 +122,9 @@ class Lease:
             return self._create()
         finally:
             guard.unlink(missing_ok=True)
+
+    def _claim(self) -> str:
+        return json.dumps(_identity() | {"token": self._token})
 
     def _beat(self) -> None:
         while not self._stop.wait(_HEARTBEAT):
@@ -138,7 +143,7 @@ def sweep(folder: Path) -> None:
         if is_stale(path) and lease.acquire():
             lease.release()
     for path in folder.glob("*"):
-        if path.suffix != ".lease" and _silent(path):
+        if path.suffix != ".lease" and is_stale(path):
             path.unlink(missing_ok=True)
 
 
@@ -175,7 +180,8 @@ def folder_clock(folder: Path, *, fresh: bool = False) -> float:
 def is_stale(path: Path) -> bool:
     """Whether a lease's holder is gone: its process on this host, or its heartbeat for 5 minutes.
 
-    A lease that has vanished meanwhile is not stale but free.
+    So also of what a claim goes through on its way, its draft and a takeover's guard: whoever made
+    them is named in them. One that has vanished meanwhile is not stale but free.
     """
     content = _read(path)
     here = content is not None and (

@@ -202,3 +202,33 @@ def test_a_sweep_removes_drafts_of_the_killed(tmp_path: Path) -> None:
     os.utime(old, (0, 0))
     sweep(tmp_path)
     assert list(tmp_path.iterdir()) == [new]
+
+
+KILLED_IN = """
+import os, signal, sys
+from pathlib import Path
+from runs.leases import Lease
+def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
+setattr({where}, die)
+Lease(Path(sys.argv[1]), "cell").acquire()
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "taken"),
+    [('os, "link"', False), ('Path, "unlink"', True), ('Lease, "_create"', True)],
+    ids=["draft", "guard", "guard alone"],
+)
+def test_a_kill_within_a_claim_blocks_nobody_and_leaves_nothing(
+    tmp_path: Path, where: str, taken: bool
+) -> None:
+    if taken:  # from somebody who is gone
+        holder(Lease(tmp_path, "cell").path)
+    code = KILLED_IN.format(where=where)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == -9
+    lease = Lease(tmp_path, "cell")
+    assert any(lease.acquire() for _ in range(2))  # a guard of the dead costs one more look
+    lease.release()
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
