@@ -14,6 +14,7 @@ growth of the peak of a process of its own, output included.
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from attention.streaming import attend_with_statistics, row_statistics
 from benchmarks.capture import VOCABULARY, case, load, paired, peak_mb, random_model
 from benchmarks.numbers import positive
 from runs.attention_tap import AttentionTap, register
-from runs.loading import LoadedModel
+from runs.loaded import LoadedModel
 
 HEADS, WIDTH = 8, 64
 SCALING = WIDTH**-0.5
@@ -104,7 +105,7 @@ def kernels(length: int, args: argparse.Namespace) -> None:
     with torch.inference_mode():
         alone, rows = paired(
             lambda: sdpa(*heads),
-            {n: (lambda job=job: job(*heads)) for n, job in KERNELS.items() if n != "sdpa"},
+            {n: partial(job, *heads) for n, job in KERNELS.items() if n != "sdpa"},
             max(3, args.repeats * 2048 // max(2048, length)),
         )
     for name, (seconds, ratio) in {"sdpa": (alone, 1.0), **rows}.items():

@@ -29,7 +29,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from benchmarks.numbers import positive, ratio
 from runs.architectures import find_modules, model_shape
 from runs.attention_tap import register
-from runs.backends import TorchHooks
+from runs.backends.torch_hooks import TorchHooks
 from runs.inputs import FOLDS, InputSet
 from runs.loaded import LoadedModel
 from runs.passes import blocks, capture_set

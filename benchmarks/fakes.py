@@ -26,9 +26,10 @@ from runs.leases import Lease
 from runs.plan import Plan
 from runs.points import choose_points
 from runs.products.base import Arrays, Spec
-from runs.recipe import CaptureTable, Recipe
+from runs.recipe import Recipe
 from runs.series import Checkpoint, Series
 from runs.starting import Pinned
+from runs.tables import CaptureTable
 from runs.writing import StoreWriter
 
 SHAPE = ModelShape("GPTNeoXForCausalLM", blocks=2, width=8, heads=2, vocabulary=64)
@@ -210,7 +211,7 @@ def work(
 ) -> None:
     """One worker's process."""
     # Hosts and minutes are all that is simulated of leases.
-    socket.gethostname = lambda: host  # type: ignore[assignment]
+    socket.gethostname = lambda: host
     runs.leases.STALE_AFTER, runs.leases._HEARTBEAT = stale, stale / 10
     plan, journal = fake_plan(store, checkpoints), Journal(journals)
     with journal.timed("prepare_seconds"):

@@ -22,14 +22,15 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from benchmarks.numbers import positive
-from runs.backends import TorchHooks
+from runs.backends.torch_hooks import TorchHooks
 from runs.inputs import InputSet, build_set, load_tokenizer
 from runs.loading import load_model, quiet_transformers
 from runs.models.corpus import write_documents
 from runs.passes import capture_set
 from runs.points import choose_points
 from runs.products import PRODUCTS, Spec
-from runs.recipe import CaptureTable, InputTable
+from runs.recipe import InputTable
+from runs.tables import CaptureTable
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GIB = 2**30

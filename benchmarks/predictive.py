@@ -14,7 +14,7 @@ from time import process_time
 import torch
 
 from benchmarks.numbers import positive, ratio
-from runs.backends import TorchHooks
+from runs.backends.torch_hooks import TorchHooks
 from runs.inputs import InputSet
 from runs.loading import load_model
 from runs.passes import capture_set

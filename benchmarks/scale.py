@@ -35,7 +35,7 @@ from runs.leases import Lease
 from runs.plan import Plan
 from runs.series import Checkpoint
 from runs.store import open_store
-from runs.writing import DONE, FAILED, StoreWriter
+from runs.writing import DONE, FAILED, StoreWriter, array_in
 
 Event = dict[str, Any]
 
@@ -97,8 +97,10 @@ def check(plan: Plan, troubles: Troubles, events: dict[str, list[Event]]) -> Non
     assert len(labels) == len(plan.series)
     products = writer.products()
     root = zarr.open_group(plan.recipe.store, mode="r")
-    stored = {
-        product: {name: root[f"sets/{product}/{name}"][:] for name in plan.layouts[product]}
+    stored: dict[str, dict[str, Any]] = {
+        product: {
+            name: array_in(root, f"sets/{product}/{name}")[:] for name in plan.layouts[product]
+        }
         for product in products
     }
     for row, label in enumerate(labels):
@@ -157,8 +159,14 @@ def growth(counts: list[int], folder: Path) -> None:
         writer = StoreWriter(plan.recipe.store)
         prepare(plan, writer)
         root = zarr.open_group(plan.recipe.store, mode="r+")
-        for name, value in {"status": DONE, "seconds": 1.0, "attempt": "a", "digest": "d"}.items():
-            root[f"checkpoints/{name}"][:] = value
+        done: dict[str, str | float] = {
+            "status": DONE,
+            "seconds": 1.0,
+            "attempt": "a",
+            "digest": "d",
+        }
+        for name, value in done.items():
+            array_in(root, f"checkpoints/{name}")[:] = value
         found = {name: median_ms(run) for name, run in operations(plan, writer).items()}
         if count == counts[0]:
             print("ms, medians | " + " | ".join(found))
@@ -168,13 +176,19 @@ def growth(counts: list[int], folder: Path) -> None:
 def operations(plan: Plan, writer: StoreWriter) -> dict[str, Callable[[], object]]:
     """What workers and readers do to a store besides writing arrays."""
     label, products = plan.series.checkpoints[-1].label, list(plan.layouts)
-    cell = {"error": "", "seconds": 1.0, "digest": "d", "attempt": "a", "status": DONE}
+    cell: dict[str, str | int | float] = {
+        "error": "",
+        "seconds": 1.0,
+        "digest": "d",
+        "attempt": "a",
+        "status": DONE,
+    }
     more = iter(range(len(plan.series), len(plan.series) + 100))
     return {
         "start": lambda: prepare(plan, writer),
         "all status": lambda: writer.cells("status"),
         "one row": lambda: writer.row("status", label, products),
-        "mark": lambda: writer.set_cell(products[0], label, **cell),
+        "mark": lambda: writer.set_cell(products[0], label, **cell, status=DONE),
         "lease": lambda: cycle(writer.claim("cell")),
         "add one": lambda: writer.add_checkpoints([Checkpoint(Path("x"), n := next(more), n)]),
         "open_store": lambda: open_store(plan.recipe.store),

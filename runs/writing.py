@@ -162,7 +162,7 @@ class StoreWriter:
                 "checkpoint": [c.label for c in new],  # last: a label says that the row is whole
             }
             for column, values in columns.items():
-                array = _array(group, column)
+                array = array_in(group, column)
                 array[len(labels) : total] = np.array(values, dtype=array.dtype)
 
     def pin(self, checkpoint: Checkpoint) -> None:
@@ -175,9 +175,9 @@ class StoreWriter:
         self, group: zarr.Group, checkpoints: Sequence[Checkpoint], rows: Mapping[str, int]
     ) -> None:
         if _COMMIT not in group:
-            shape = _array(group, "revision").shape
+            shape = array_in(group, "revision").shape
             _list_of_text(group, _COMMIT, shape)
-        commits = _array(group, _COMMIT)
+        commits = array_in(group, _COMMIT)
         kept = np.asarray(commits[:])
         for checkpoint in checkpoints:
             row = rows.get(checkpoint.label)
@@ -254,8 +254,8 @@ class StoreWriter:
             written = open_node(self.path, node, without=list(layout))
             self._root[node].attrs[COLUMNS] = columns_digest(written, coordinates)
             for name in _CELLS:
-                _array(group, name).resize((total, len(products) + 1))
-            listed = _array(group, "product")
+                array_in(group, name).resize((total, len(products) + 1))
+            listed = array_in(group, "product")
             listed.resize((len(products) + 1,))
             listed[len(products)] = label
 
@@ -264,33 +264,33 @@ class StoreWriter:
         with named_errors(self.path):
             row = self._row(checkpoint)
             for name, values in arrays.items():
-                _array(self._root, f"sets/{label}/{name}")[row] = values
+                array_in(self._root, f"sets/{label}/{name}")[row] = values
 
     def set_cell(self, label: str, checkpoint: str, **values: str | int | float) -> None:
         """Write a cell's status, error, seconds, attempt, digest or processor; status goes last."""
         with named_errors(self.path):
             cell = (self._row(checkpoint), self._column(label))
             for name in sorted(values, key=lambda n: n == "status"):
-                _array(self._root, f"checkpoints/{name}")[cell] = values[name]
+                array_in(self._root, f"checkpoints/{name}")[cell] = values[name]
 
     def set_matrices(self, checkpoint: str, digests: str) -> None:
         """Keep the digests of a checkpoint's large matrices, as JSON; its capturer is the one writer."""
         with named_errors(self.path):
-            _array(self._checkpoints(), "matrices")[self._row(checkpoint)] = digests
+            array_in(self._checkpoints(), "matrices")[self._row(checkpoint)] = digests
 
     def matrices(self) -> dict[str, str]:
         """Digests of large matrices, as JSON, by checkpoint; "" where they are not known yet."""
-        values = np.asarray(_array(self._checkpoints(), "matrices")[:])
+        values = np.asarray(array_in(self._checkpoints(), "matrices")[:])
         return {label: str(v) for label, v in zip(self.labels(), values, strict=False)}
 
     def cells(self, name: str) -> NDArray[Any]:
         """One of status, error, seconds, attempt, digest as (checkpoint, product)."""
-        return np.asarray(_array(self._checkpoints(), name)[:])
+        return np.asarray(array_in(self._checkpoints(), name)[:])
 
     def row(self, name: str, checkpoint: str, products: Iterable[str]) -> dict[str, Any]:
         """The cells of one checkpoint by product; a few files, where `cells` reads every one."""
         with named_errors(self.path):
-            values = np.asarray(_array(self._root, f"checkpoints/{name}")[self._row(checkpoint)])
+            values = np.asarray(array_in(self._root, f"checkpoints/{name}")[self._row(checkpoint)])
             return {product: values[self._column(product)] for product in products}
 
     def tidy(self) -> None:
@@ -307,12 +307,12 @@ class StoreWriter:
 
     def labels(self) -> list[str]:
         """Labels of the checkpoints in the store, in order of arrival."""
-        labels = _array(self._checkpoints(), "checkpoint")[:]
+        labels = array_in(self._checkpoints(), "checkpoint")[:]
         return [str(label) for label in np.asarray(labels) if str(label)]
 
     def products(self) -> list[str]:
         """Labels `SET/PRODUCT` in order of arrival."""
-        return [str(p) for p in np.asarray(_array(self._checkpoints(), "product")[:]) if str(p)]
+        return [str(p) for p in np.asarray(array_in(self._checkpoints(), "product")[:]) if str(p)]
 
     def _row(self, checkpoint: str) -> int:
         # Rows and columns never move: a name is looked up in the store once.
@@ -368,7 +368,7 @@ class StoreWriter:
             if name not in group:
                 group.create_array(
                     name,
-                    shape=_array(group, "status").shape,
+                    shape=array_in(group, "status").shape,
                     chunks=(1, 1),
                     dtype=dtype,
                     fill_value=fill,
@@ -384,7 +384,7 @@ class StoreWriter:
                 if names[0] == "checkpoint":
                     yield array
         for name in (*_CELLS, "matrices", _COMMIT, *_DESCRIPTIONS[1:], "checkpoint"):
-            yield _array(group, name)
+            yield array_in(group, name)
 
     def _write_columns(
         self, node: str, columns: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]]
@@ -409,7 +409,8 @@ def _list_of_text(group: zarr.Group, name: str, shape: tuple[int, ...]) -> None:
     )
 
 
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+def array_in(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """The array of a name in a group."""
     found = group[name]
     if not isinstance(found, zarr.Array):
         raise InputError(f"{group.store_path}/{name}: is not an array; the store is damaged")
