@@ -192,7 +192,8 @@ def test_commands_end_on_damaged_stores(whole: Path, cli: Cli) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.long
+@pytest.mark.timeout(2400)
 def test_commands_end_on_five_hundred_damaged_stores(whole: Path, cli: Cli) -> None:
     check(whole, cli, 500)
 

@@ -22,7 +22,7 @@ from runs.writing import DONE
 from tests.runs.conftest import sets_digest
 
 Write = Callable[..., Path]
-KILLS = 20
+KILLS = [6, pytest.param(20, marks=pytest.mark.long)]
 
 
 def start(recipe: Path, workers: int, *more: str) -> subprocess.Popen[bytes]:
@@ -48,7 +48,10 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("workers", [1, 2])
-def test_killed_runs_resume_to_the_same_bytes(write_recipe: Write, workers: int) -> None:
+@pytest.mark.parametrize("kills", KILLS)
+def test_killed_runs_resume_to_the_same_bytes(
+    write_recipe: Write, workers: int, kills: int
+) -> None:
     path = write_recipe()
     recipe = load_recipe(path)
     execute(recipe)
@@ -63,7 +66,7 @@ def test_killed_runs_resume_to_the_same_bytes(write_recipe: Write, workers: int)
     assert process.returncode == 0, errors
     shutil.rmtree(recipe.store)
     killed = 0
-    while killed < KILLS:
+    while killed < kills:
         process = start(path, workers)
         time.sleep(generator.uniform(0.3 * whole, whole))
         if process.poll() is not None:
