@@ -60,7 +60,7 @@ test: $(DEV)
 	$(TEST) -n 2 -m "not slow and not real"
 
 test-slow: $(DEV)
-	$(TEST) -n 2 -m "(slow or real) and not long"
+	$(TEST) -n 2 --dist loadfile -m "(slow or real) and not long"
 
 test-all: $(DEV)
 	$(TEST) -n 2 -m "not slow and not real"
