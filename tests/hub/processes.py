@@ -41,9 +41,14 @@ def finish(process: subprocess.Popen[str]) -> str:
     return out
 
 
-def kill(process: subprocess.Popen[str]) -> None:
+def kill(process: subprocess.Popen[str]) -> bool:
+    """Whether the blow fell into work: a run that ended before it must have ended well."""
+    if process.poll() is not None:
+        finish(process)
+        return False
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+    return process.returncode == -signal.SIGKILL
 
 
 @dataclass
