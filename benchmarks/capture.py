@@ -14,12 +14,13 @@ Memory is the peak resident size of a process of its own, less what it held befo
 import argparse
 import math
 import os
+import re
 import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -172,9 +173,15 @@ def time_spectra(args: argparse.Namespace) -> None:
 
 
 def peak_mb() -> float:
-    """Largest resident size of this process so far; Linux counts kilobytes, macOS bytes."""
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size / MB if sys.platform == "darwin" else size / 1024
+    """Largest resident size of this process so far.
+
+    Linux hands what `getrusage` tells on to the processes that one starts, so a child of a large parent
+    seems to need nothing: its own peak is in /proc. Elsewhere (macOS) `getrusage` counts bytes.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return float(re.findall(r"VmHWM:\s*(\d+) kB", status.read_text())[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MB
 
 
 def peak_of(kind: str, length: int, batch: int, threads: int, seed: int) -> float:
