@@ -13,9 +13,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.capture import load, paired
+from benchmarks.capture import load, paired, peak_mb
 from benchmarks.numbers import positive
-from benchmarks.spectra import peak_mb
 from runs.loaded import LoadedModel
 from runs.loading import load_model, quiet_transformers
 from runs.models.tiny_vlm import build_tokenizer

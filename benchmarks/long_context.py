@@ -10,7 +10,6 @@ attention would need is computed: one float32 pattern a block and head, 4 Â· L Â
 
 import argparse
 import os
-import resource
 import tempfile
 import time
 from importlib.util import find_spec
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from benchmarks.capture import peak_mb
 from benchmarks.numbers import positive
 from runs.backends.torch_hooks import TorchHooks
 from runs.inputs import InputSet, build_set, load_tokenizer
@@ -72,7 +72,7 @@ def measure(length: int, products: list[str], threads: int) -> tuple[float, floa
     start = time.perf_counter()
     capture_set(TorchHooks(loaded), inputs, list(collectors.values()), block=1)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
+    peak = peak_mb() / 1024
     found = collectors["attention"].finish()
     entropy = found["mean"][0, :, :, 1] * found["count"][0, :, :, 1]
     heads = np.nansum(entropy, axis=-1) / found["count"][0, :, :, 1].sum(-1)

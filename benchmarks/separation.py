@@ -18,8 +18,8 @@ from scipy.spatial.distance import cdist, pdist
 from scipy.stats import spearmanr, zscore
 from sklearn.metrics import silhouette_score
 
+from benchmarks.capture import peak_mb
 from benchmarks.numbers import positive, ratio
-from benchmarks.spectra import peak_mb
 from geometry.class_similarity import class_rsa
 from geometry.separation import gdv, gdv_interval
 from geometry.separation_null import gdv_null

@@ -6,9 +6,7 @@ Prints a markdown table. Every method runs in a process of its own, so that the 
 """
 
 import argparse
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -17,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.capture import peak_mb
 from benchmarks.numbers import positive, ratio
 from geometry.spectrum import alpha_req, eigenvalues, rankme
 
@@ -55,12 +54,6 @@ METHODS: dict[str, Callable[[NDArray[np.float32], bool], NDArray[np.float64]]] =
     "Gram": gram,
     "SVD": svd,
 }
-
-
-def peak_mb() -> float:
-    """Largest resident size of this process so far; the kernel counts kilobytes, macOS bytes."""
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size / MB if sys.platform == "darwin" else size / 1024
 
 
 def measure(name: str, samples: int, features: int, repeats: int, seed: int) -> Result:
