@@ -16,7 +16,6 @@ import os
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -84,19 +83,9 @@ def peak_of(name: str, length: int, threads: int) -> float:
     torch.set_num_threads(threads)
     KERNELS[name](*random_heads(64))
     heads = random_heads(length)
-    before = high_water_mb(reset=True)
+    before = peak_mb(reset=True)
     KERNELS[name](*heads)
-    return high_water_mb() - before
-
-
-def high_water_mb(*, reset: bool = False) -> float:
-    """Peak resident size; on Linux without that of the parent, which getrusage hands down."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return peak_mb()
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
+    return peak_mb() - before
 
 
 def kernels(length: int, args: argparse.Namespace) -> None:

@@ -14,7 +14,6 @@ Memory is the peak resident size of a process of its own, less what it held befo
 import argparse
 import math
 import os
-import re
 import resource
 import statistics
 import time
@@ -172,16 +171,18 @@ def time_spectra(args: argparse.Namespace) -> None:
     )
 
 
-def peak_mb() -> float:
-    """Largest resident size of this process so far.
+def peak_mb(*, reset: bool = False) -> float:
+    """Largest resident size of this process so far; since now if `reset`, where the system can.
 
     Linux hands what `getrusage` tells on to the processes that one starts, so a child of a large parent
     seems to need nothing: its own peak is in /proc. Elsewhere (macOS) `getrusage` counts bytes.
     """
     status = Path("/proc/self/status")
-    if status.exists():
-        return float(re.findall(r"VmHWM:\s*(\d+) kB", status.read_text())[0]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MB
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MB
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
 
 
 def peak_of(kind: str, length: int, batch: int, threads: int, seed: int) -> float:

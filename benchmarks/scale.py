@@ -38,6 +38,13 @@ from runs.store import open_store
 from runs.writing import DONE, FAILED, StoreWriter, array_in
 
 Event = dict[str, Any]
+CAPTURED: dict[str, str | float] = {
+    "error": "",
+    "seconds": 1.0,
+    "digest": "d",
+    "attempt": "a",
+    "status": DONE,
+}
 
 
 def simulate(options: argparse.Namespace, folder: Path) -> None:
@@ -159,13 +166,7 @@ def growth(counts: list[int], folder: Path) -> None:
         writer = StoreWriter(plan.recipe.store)
         prepare(plan, writer)
         root = zarr.open_group(plan.recipe.store, mode="r+")
-        done: dict[str, str | float] = {
-            "status": DONE,
-            "seconds": 1.0,
-            "attempt": "a",
-            "digest": "d",
-        }
-        for name, value in done.items():
+        for name, value in CAPTURED.items():
             array_in(root, f"checkpoints/{name}")[:] = value
         found = {name: median_ms(run) for name, run in operations(plan, writer).items()}
         if count == counts[0]:
@@ -176,19 +177,12 @@ def growth(counts: list[int], folder: Path) -> None:
 def operations(plan: Plan, writer: StoreWriter) -> dict[str, Callable[[], object]]:
     """What workers and readers do to a store besides writing arrays."""
     label, products = plan.series.checkpoints[-1].label, list(plan.layouts)
-    cell: dict[str, str | int | float] = {
-        "error": "",
-        "seconds": 1.0,
-        "digest": "d",
-        "attempt": "a",
-        "status": DONE,
-    }
     more = iter(range(len(plan.series), len(plan.series) + 100))
     return {
         "start": lambda: prepare(plan, writer),
         "all status": lambda: writer.cells("status"),
         "one row": lambda: writer.row("status", label, products),
-        "mark": lambda: writer.set_cell(products[0], label, **cell, status=DONE),
+        "mark": lambda: writer.set_cell(products[0], label, **CAPTURED),
         "lease": lambda: cycle(writer.claim("cell")),
         "add one": lambda: writer.add_checkpoints([Checkpoint(Path("x"), n := next(more), n)]),
         "open_store": lambda: open_store(plan.recipe.store),

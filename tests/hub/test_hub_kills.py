@@ -65,9 +65,8 @@ def killed_runs(door: Door, kills: int, workers: int, seed: int) -> None:
             partly += bool(list(door.cache.glob("models--*/blobs/*.incomplete")))
             fetched = {r.revision for r in door.hub.records[at:] if r.path.endswith(".safetensors")}
             assert not fetched & before
-            if number < kills and len(settled(door)) == len(
-                STEPS
-            ):  # begin again: kills fall into work
+            # Begin again, so that every kill falls into work.
+            if number < kills and len(settled(door)) == len(STEPS):
                 shutil.rmtree(door.store)
         before, at = settled(door), len(door.hub.records)
         finish(start(door, *words))
