@@ -14,7 +14,7 @@ from pathlib import Path
 from runs.hub.cache import drop_weights
 from runs.hub.download import PARTIAL
 from runs.hub.listing import HubFile, remember, remembered
-from runs.leases import STALE_AFTER, Lease, folder_clock, is_stale
+from runs.leases import Lease, is_stale
 
 _USE = "use "
 _SPARE = 64_000_000  # bytes of a disk that are left free beside what is fetched
@@ -152,9 +152,8 @@ class Room:
                 lease = Lease(self.place, path.stem)
                 if lease.acquire():
                     lease.release()
-        now = folder_clock(self.place)
         for path in self.place.iterdir():
-            if path.suffix not in (".lease", ".files") and _written(path, now) < now - STALE_AFTER:
+            if path.suffix not in (".lease", ".files") and is_stale(path):
                 path.unlink(missing_ok=True)
 
     def _alone(self) -> Lease:
@@ -218,9 +217,3 @@ def _size(path: Path) -> int:
     with suppress(FileNotFoundError):
         return path.lstat().st_size
     return 0
-
-
-def _written(path: Path, now: float) -> float:
-    with suppress(FileNotFoundError):
-        return path.stat().st_mtime
-    return now
